@@ -1,0 +1,121 @@
+"""A finished run on disk: ``run.json``, ``history.csv`` and ``weights.safetensors`` in a folder of its own."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["Run", "RunError", "load_run"]
+
+FILES = ("run.json", "history.csv", "weights.safetensors")
+
+
+class RunError(ValueError):
+    """A run that is missing, incomplete, altered or diverged."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one training left behind.
+
+    Attributes
+    ----------
+    name : str
+    path : pathlib.Path
+        The run's folder.
+    config : dict
+        The `TrainingConfig` as plain values.
+    train_accuracy, test_accuracy : float
+        Shares in [0, 1] after the last epoch.
+    history : dict of str to numpy.ndarray
+        Columns of ``history.csv``, one entry an epoch.
+    """
+
+    name: str
+    path: Path
+    config: dict
+    train_accuracy: float
+    test_accuracy: float
+    history: dict
+
+    @property
+    def weights_file(self) -> Path:
+        """Tensors ``initial.<layer>`` and ``trained.<layer>``."""
+        return self.path / "weights.safetensors"
+
+
+def load_run(name: str, *, folder=None) -> Run:
+    """Load a finished run and check that its files are the ones it wrote.
+
+    Parameters
+    ----------
+    name : str
+        Name of the run's folder.
+    folder : path, optional
+        Folder of runs; by default ``data/runs`` of the book, looked for upwards from the current folder.
+
+    Raises
+    ------
+    RunError
+        If the run is missing, incomplete or diverged, or a file differs from its recorded hash.
+    """
+    folder = data_folder() / "runs" if folder is None else Path(folder)
+    path = folder / name
+    if not path.is_dir():
+        known = sorted(p.name for p in folder.glob("*") if p.is_dir()) if folder.is_dir() else []
+        raise RunError(f"no run {name!r} in {str(folder)!r}; there are: {', '.join(known) or 'none'}")
+    missing = [file for file in FILES if not (path / file).is_file()]
+    if "run.json" in missing:
+        raise RunError(f"run {name!r} is incomplete: {', '.join(missing)} missing; train it again to finish it")
+    record = json.loads((path / "run.json").read_text())
+    if record["status"] != "completed":
+        raise RunError(f"run {name!r} {record['status']} in epoch {record.get('epoch')} and has no result")
+    if missing:
+        raise RunError(f"run {name!r} is incomplete: {', '.join(missing)} missing; train it again to finish it")
+    for file, digest in record["sha256"].items():
+        if file_sha256(path / file) != digest:
+            raise RunError(f"run {name!r}: {file} differs from the file that the run wrote")
+    with open(path / "history.csv", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    history = {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
+    return Run(name, path, record["config"], record["train_accuracy"], record["test_accuracy"], history)
+
+
+def data_folder() -> Path:
+    """The book's ``data`` folder, looked for upwards from the current folder."""
+    for parent in (Path.cwd(), *Path.cwd().parents):
+        if (parent / "data" / "registry.txt").is_file():
+            return parent / "data"
+    raise RunError("no data/registry.txt in the current folder or above it; give the folder of the runs by folder=")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file so that either the old or the whole new content is there, whatever happens."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with open(part, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def write_history(path: Path, rows: list[dict]) -> None:
+    """One line an epoch, floats with all their digits."""
+    lines = [",".join(rows[0])] + [",".join(repr(value) for value in row.values()) for row in rows]
+    write_atomically(path, ("\n".join(lines) + "\n").encode())
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

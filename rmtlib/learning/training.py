@@ -1,0 +1,295 @@
+r"""Train one network as the paper does, from lazy to rich.
+
+The laziness :math:`\alpha` multiplies the logits and divides the cost (eq. 3 of the paper),
+
+.. math:: \ell = -\frac{1}{N\alpha^2} \sum_k y^{(k)} \cdot \ln \operatorname{softmax}(\alpha z^{(k)}),
+
+so that to leading order the logits :math:`\alpha z` learn at a rate that does not depend on :math:`\alpha`, while the
+weights move by :math:`\Delta W \sim 1/\alpha`: large :math:`\alpha` is lazy, small :math:`\alpha` is rich.
+
+A run is a folder. While it trains, the folder holds one checkpoint, replaced after each epoch; when it is done it holds
+``run.json``, ``history.csv`` and ``weights.safetensors``. The order of the batches is drawn from ``[seed, epoch]``: the
+state after an epoch is the weights and the momentum, nothing else, and a resumed run equals an uninterrupted one bit by bit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import save
+from tqdm.auto import tqdm
+
+from .. import __version__
+from .architectures import NETWORKS, build_network, initialize
+from .datasets import DATASETS, STANDARDIZATIONS, Dataset, load_dataset
+from .runs import Run, file_sha256, load_run, write_atomically, write_history
+
+__all__ = ["ConfigError", "DivergedError", "TrainingConfig", "train"]
+
+
+class ConfigError(ValueError):
+    """A training configuration that cannot be run; the message lists every wrong value and what is expected."""
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer finite: the run is marked as diverged and has no result."""
+
+
+def _one_of(default, options):
+    return field(default=default, metadata={"kind": str, "expects": f"one of {', '.join(options)}", "check": options.__contains__})
+
+
+def _number(default, kind, expects, check):
+    return field(default=default, metadata={"kind": kind, "expects": expects, "check": check})
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that determines the outcome of a run; the defaults are the paper's, on the digits.
+
+    Attributes
+    ----------
+    dataset : {"cifar10", "digits"}
+    network : {"mlp512", "mlp1024"}
+    laziness : float
+        The paper's alpha: rich 0.5, typical 1, lazy 5.
+    epochs : int
+        Passes over the training images.
+    batch_size : int
+    learning_rate : float
+        Rate of the first epoch.
+    learning_rate_decay : float
+        The rate is multiplied by this after each epoch.
+    momentum : float
+    weight_decay : float
+        Coefficient lambda of the cost ``lambda / 2 * sum W^2`` on weights, not on biases.
+    standardization : {"image", "channel"}
+    seed : int
+        Seed of the initial weights and of the order of the batches.
+
+    Raises
+    ------
+    ConfigError
+        If a value has the wrong type or lies out of range.
+    """
+
+    dataset: str = _one_of("digits", DATASETS)
+    network: str = _one_of("mlp512", NETWORKS)
+    laziness: float = _number(1.0, float, "a finite number above 0", lambda v: 0 < v < np.inf)
+    epochs: int = _number(100, int, "an integer of at least 1", lambda v: v >= 1)
+    batch_size: int = _number(32, int, "an integer of at least 1", lambda v: v >= 1)
+    learning_rate: float = _number(0.001, float, "a finite number above 0", lambda v: 0 < v < np.inf)
+    learning_rate_decay: float = _number(0.95, float, "a number above 0 and at most 1", lambda v: 0 < v <= 1)
+    momentum: float = _number(0.95, float, "a number from 0 to below 1", lambda v: 0 <= v < 1)
+    weight_decay: float = _number(0.0, float, "a finite number of at least 0", lambda v: 0 <= v < np.inf)
+    standardization: str = _one_of("image", STANDARDIZATIONS)
+    seed: int = _number(0, int, "an integer of at least 0", lambda v: v >= 0)
+
+    def __post_init__(self):
+        problems = []
+        for f in fields(self):
+            value, kind = getattr(self, f.name), f.metadata["kind"]
+            if kind is float and type(value) is int:
+                object.__setattr__(self, f.name, value := float(value))
+            if type(value) is not kind or not f.metadata["check"](value):
+                problems.append(f"{f.name} must be {f.metadata['expects']}; got {value!r}")
+        if problems:
+            raise ConfigError("; ".join(problems))
+
+    @property
+    def name(self) -> str:
+        """Name of the run's folder unless another is given."""
+        return f"{self.network}-{self.dataset}-alpha{self.laziness:g}-seed{self.seed}"
+
+
+def train(
+    config: TrainingConfig,
+    *,
+    folder="runs",
+    name: str | None = None,
+    data_folder=None,
+    progress: bool = True,
+) -> Run:
+    """Train a network, or go on where an interrupted training stopped, or return the run that is already done.
+
+    Parameters
+    ----------
+    config : TrainingConfig
+        What to train.
+    folder : path
+        Folder of runs; the run gets a folder of its own in it.
+    name : str, optional
+        Name of the run; ``config.name`` by default.
+    data_folder : path, optional
+        Where CIFAR-10 lies, see `rmtlib.learning.datasets.load_dataset`.
+    progress : bool
+        Show a progress bar over the epochs with loss and accuracies.
+
+    Returns
+    -------
+    Run
+        The finished run.
+
+    Raises
+    ------
+    ConfigError
+        If the folder holds a run or a checkpoint of another configuration; the message says what differs.
+    DivergedError
+        If the loss is not finite; ``run.json`` then says in which epoch.
+    """
+    path = Path(folder) / (name or config.name)
+    if (path / "run.json").exists():
+        run = load_run(path.name, folder=folder)
+        _require_same(config, run.config, path)
+        return run
+    path.mkdir(parents=True, exist_ok=True)
+    checkpoint = path / "checkpoint.safetensors"
+
+    data = load_dataset(config.dataset, folder=data_folder, standardization=config.standardization)
+    network = build_network(config.network, shape=data.shape, n_classes=data.n_classes)
+    initialize(network, config.seed)
+    initial = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    weights = [p for p in network.parameters() if p.ndim > 1]
+    biases = [p for p in network.parameters() if p.ndim == 1]
+    optimizer = torch.optim.SGD(
+        [{"params": weights, "weight_decay": config.weight_decay}, {"params": biases}],
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        fused=True,
+    )
+    history, seconds = _restore(checkpoint, config, network, optimizer)
+    images, labels = _aligned(data.train_images), torch.from_numpy(data.train_labels)
+
+    bar = tqdm(range(config.epochs), initial=len(history), desc=path.name, unit="epoch", disable=not progress)
+    for epoch in range(len(history), config.epochs):
+        start = time.perf_counter()
+        rate = config.learning_rate * config.learning_rate_decay**epoch
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        order = torch.from_numpy(np.random.default_rng([config.seed, epoch]).permutation(len(labels)))
+        total, correct = torch.zeros(()), torch.zeros((), dtype=torch.int64)
+        for batch in order.split(config.batch_size):
+            target = labels[batch]
+            logits = config.laziness * network(images[batch])
+            loss = F.cross_entropy(logits, target) / config.laziness**2
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            with torch.no_grad():
+                total += loss * len(batch)
+                correct += (logits.argmax(1) == target).sum()
+        row = {
+            "epoch": epoch + 1,
+            "learning_rate": rate,
+            "train_loss": total.item() / len(labels),
+            "train_accuracy": correct.item() / len(labels),
+            "test_accuracy": accuracy(network, data.test_images, data.test_labels),
+        }
+        history.append(row)
+        seconds += time.perf_counter() - start
+        if not np.isfinite(row["train_loss"]):
+            return _stop_diverged(path, config, row, seconds)
+        _save_checkpoint(checkpoint, config, network, optimizer, history, seconds)
+        bar.set_postfix({key: f"{row[key]:.4g}" for key in ("train_loss", "train_accuracy", "test_accuracy")})
+        bar.update()
+    bar.close()
+    return _finish(path, config, initial, network, data, history, seconds)
+
+
+@torch.no_grad()
+def accuracy(network: torch.nn.Module, images, labels, batch_size: int = 1000) -> float:
+    """Share of images whose largest logit is that of their label.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Maps ``(records, pixels)`` to logits.
+    images, labels : arrays of shapes (records, pixels) and (records,)
+    batch_size : int
+        Images at a time.
+    """
+    correct = 0
+    for x, y in zip(torch.as_tensor(images).split(batch_size), torch.as_tensor(labels).split(batch_size), strict=True):
+        correct += (network(x).argmax(1) == y).sum().item()
+    return correct / len(labels)
+
+
+def _aligned(array):
+    # Owned by torch, hence aligned: BLAS may sum in another order on memory that is not.
+    return torch.empty(array.shape).copy_(torch.from_numpy(array))
+
+
+def _save_checkpoint(path, config, network, optimizer, history, seconds):
+    tensors = dict(network.state_dict())
+    for key, parameter in network.named_parameters():
+        tensors[f"momentum.{key}"] = optimizer.state[parameter]["momentum_buffer"]
+    metadata = {"config": json.dumps(asdict(config)), "history": json.dumps(history), "seconds": repr(seconds)}
+    write_atomically(path, save(tensors, metadata=metadata))
+
+
+def _restore(path, config, network, optimizer):
+    """Load weights and momentum from a checkpoint; return its history and the seconds spent."""
+    if not path.exists():
+        return [], 0.0
+    with safe_open(path, framework="pt") as saved:
+        metadata = saved.metadata()
+        _require_same(config, TrainingConfig(**json.loads(metadata["config"])), path)
+        network.load_state_dict({key: saved.get_tensor(key) for key in network.state_dict()})
+        for key, parameter in network.named_parameters():
+            buffer = saved.get_tensor(f"momentum.{key}")
+            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer).detach()
+    return json.loads(metadata["history"]), float(metadata["seconds"])
+
+
+def _require_same(config, other, path):
+    mine, theirs = asdict(config), other if isinstance(other, dict) else asdict(other)
+    differing = [f"{key} is {theirs.get(key)!r} there and {mine[key]!r} here" for key in mine if mine[key] != theirs.get(key)]
+    if differing:
+        raise ConfigError(f"{path} belongs to another configuration ({'; '.join(differing)}); give the run another name")
+
+
+def _record(path, config, status, seconds, **results):
+    record = {
+        "name": path.name,
+        "status": status,
+        "config": asdict(config),
+        **results,
+        "seconds": round(seconds, 1),
+        "threads": torch.get_num_threads(),
+        "versions": {
+            "rmtlib": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+        },
+    }
+    write_atomically(path / "run.json", (json.dumps(record, indent=2) + "\n").encode())
+
+
+def _stop_diverged(path, config, row, seconds):
+    _record(path, config, "diverged", seconds, epoch=row["epoch"], train_loss=str(row["train_loss"]))
+    raise DivergedError(f"{path.name} diverged in epoch {row['epoch']}: the loss is {row['train_loss']}")
+
+
+def _finish(path, config, initial, network, data: Dataset, history, seconds):
+    tensors = {f"initial.{key}": tensor for key, tensor in initial.items()}
+    tensors |= {f"trained.{key}": tensor for key, tensor in network.state_dict().items()}
+    write_atomically(path / "weights.safetensors", save(tensors))
+    write_history(path / "history.csv", history)
+    results = {
+        "train_accuracy": accuracy(network, data.train_images, data.train_labels),
+        "test_accuracy": history[-1]["test_accuracy"],
+        "sha256": {file: file_sha256(path / file) for file in ("history.csv", "weights.safetensors")},
+    }
+    _record(path, config, "completed", seconds, **results)
+    (path / "checkpoint.safetensors").unlink(missing_ok=True)
+    return load_run(path.name, folder=path.parent)
