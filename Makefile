@@ -1,0 +1,51 @@
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+BOOK := _build/html/index.html
+# What a chapter's result depends on besides its own text: the cache of executed chapters is dropped when this changes.
+INPUTS := $(shell find rmtlib -name '*.py' -o -name '*.mplstyle' | sort) requirements.txt $(shell find data -type f ! -name README.md | sort)
+
+.DEFAULT_GOAL := help
+.PHONY: help install book test check serve run sweep data wheel clean
+
+help:  ## list the verbs
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+install: $(INSTALLED)  ## create the virtual environment and install everything into it
+
+$(INSTALLED): requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -r requirements.txt
+	touch $@
+
+book: $(INSTALLED)  ## build the HTML book and print the page to open
+	$(BIN)/python tools/drop_stale_cache.py $(INPUTS)
+	$(BIN)/jupyter-book build . -W -n --keep-going
+	@echo "Open $(CURDIR)/$(BOOK)"
+
+test: $(INSTALLED) check  ## unit tests, every chapter with quick parameters, then the book with warnings as errors
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/test_book.py tests
+	$(BIN)/python tools/quick_chapters.py _ci
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -n 2 --dist loadfile -p no:cacheprovider _ci
+	$(MAKE) book
+	$(BIN)/python -m pytest tests/test_book.py
+
+check: $(INSTALLED)  ## lint the code
+	$(BIN)/ruff check .
+
+serve: book  ## build the book and serve it on http://localhost:8000
+	$(BIN)/python -m http.server 8000 --directory _build/html
+
+run: $(INSTALLED)  ## train one network: make run ARGS="-p dataset cifar10 -p laziness 0.5"
+	$(BIN)/python -m rmtlib.learning.launch chapters/03_training.md $(ARGS)
+
+sweep: $(INSTALLED)  ## train a grid of networks: make sweep GRID=sweeps/regimes.yaml [SCHEDULER=tcp://...]
+	$(BIN)/python -m rmtlib.learning.sweep $(GRID) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
+
+data: $(INSTALLED)  ## train again the networks that ship in data/runs (hours)
+	$(BIN)/python -m rmtlib.learning.sweep sweeps/book.yaml
+
+clean:  ## remove what was built, keep the environment
+	rm -rf _build _ci _nb chapters/runs
