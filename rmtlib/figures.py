@@ -117,27 +117,20 @@ def number_variance_panel(ax, L, *, laws=None, **curves):
     return ax
 
 
-def porter_thomas_panel(ax, position, pvalue, *, moving=None, band=None, color=COLORS["trained"], label="trained"):
-    """p-values of singular vectors along the spectrum, with their moving mean (row d of Fig. 3).
+def porter_thomas_panel(ax, test, *, color=COLORS["trained"], label="trained"):
+    """p-values of singular vectors along the spectrum, with their moving mean and its null band (row d of Fig. 3).
 
     Parameters
     ----------
     ax : matplotlib.axes.Axes
-    position : array
-        Rank of each singular value over the number of values: 0 for the smallest, 1 for the largest.
-    pvalue : array
-        p-value of each vector.
-    moving : (array, array), optional
-        Positions and values of the moving mean.
-    band : (float, float), optional
-        What the whole moving mean of random vectors stays within.
+    test : PorterThomasTest
+        Of all vectors of one space, in the order of ascending singular values.
     color, label : str
         Of the points and the moving mean.
     """
-    if band is not None:
-        ax.axhspan(*band, color=COLORS["band"], lw=0, label="95 % null band", zorder=0)
-    ax.plot(position, pvalue, ".", ms=2.5, alpha=0.3, color=color)
-    if moving is not None:
-        ax.plot(*moving, color=color, lw=1.8, label=label)
-    ax.set(xlabel="rank of the singular value (0 smallest, 1 largest)", ylabel="Porter–Thomas $p$", xlim=(0, 1), ylim=(0, 1))
+    last = len(test.pvalue) - 1
+    ax.axhspan(*test.band, color=COLORS["band"], lw=0, label="95 % null band", zorder=0)
+    ax.plot(np.arange(last + 1) / last, test.calibrated_pvalue, ".", ms=2.5, alpha=0.3, color=color)
+    ax.plot(test.positions / last, test.moving_mean, color=color, lw=1.8, label=label)
+    ax.set(xlabel="rank (0 smallest, 1 largest)", ylabel="Porter–Thomas $p$", xlim=(0, 1), ylim=(0, 1))
     return ax

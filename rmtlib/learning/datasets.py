@@ -86,6 +86,7 @@ def load_dataset(name: str, *, folder=None, standardization: str = "image") -> D
     """
     if name not in DATASETS:
         raise DatasetError(f"name must be one of {', '.join(DATASETS)}; got {name!r}")
+    _require_standardization(standardization)
     train, test, shape = _read_digits() if name == "digits" else _read_cifar10(folder)
     sets = []
     for images, labels in (train, test):
@@ -116,14 +117,18 @@ def standardize(images: np.ndarray, shape: tuple[int, int, int], standardization
     DatasetError
         If ``standardization`` is unknown.
     """
-    if standardization not in STANDARDIZATIONS:
-        raise DatasetError(f"standardization must be one of {', '.join(STANDARDIZATIONS)}; got {standardization!r}")
+    _require_standardization(standardization)
     groups = 1 if standardization == "image" else shape[0]
     x = images.reshape(len(images), groups, -1).astype(np.float32)
     x -= x.mean(axis=2, keepdims=True)
     deviation = x.std(axis=2, keepdims=True)
     x /= np.where(deviation > 0, deviation, 1)
     return x.reshape(len(images), -1)
+
+
+def _require_standardization(standardization):
+    if standardization not in STANDARDIZATIONS:
+        raise DatasetError(f"standardization must be one of {', '.join(STANDARDIZATIONS)}; got {standardization!r}")
 
 
 def _canonical_order(images, labels):

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import os
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,18 +74,26 @@ def load_run(name: str, *, folder=None) -> Run:
     missing = [file for file in FILES if not (path / file).is_file()]
     if "run.json" in missing:
         raise RunError(f"run {name!r} is incomplete: {', '.join(missing)} missing; train it again to finish it")
-    record = json.loads((path / "run.json").read_text())
-    if record["status"] != "completed":
-        raise RunError(f"run {name!r} {record['status']} in epoch {record.get('epoch')} and has no result")
+    try:
+        record = json.loads((path / "run.json").read_text())
+        status = record["status"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(f"run {name!r}: run.json is not the record of a run; {_again(path)}") from error
+    if status != "completed":
+        raise RunError(f"run {name!r} {status} in epoch {record.get('epoch')} and has no result; {_again(path)}")
     if missing:
-        raise RunError(f"run {name!r} is incomplete: {', '.join(missing)} missing; train it again to finish it")
+        raise RunError(f"run {name!r} is incomplete: {', '.join(missing)} missing; {_again(path)}")
     for file, digest in record["sha256"].items():
         if file_sha256(path / file) != digest:
-            raise RunError(f"run {name!r}: {file} differs from the file that the run wrote")
+            raise RunError(f"run {name!r}: {file} differs from the file that the run wrote; {_again(path)}")
     with open(path / "history.csv", newline="") as lines:
         rows = list(csv.DictReader(lines))
     history = {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
     return Run(name, path, record["config"], record["train_accuracy"], record["test_accuracy"], history)
+
+
+def _again(path: Path) -> str:
+    return f"delete {str(path)!r} to train it again, or give the new run another name"
 
 
 def data_folder() -> Path:
@@ -97,9 +106,10 @@ def data_folder() -> Path:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Write a file so that either the old or the whole new content is there, whatever happens."""
-    part = path.with_name(path.name + ".part")
+    # A name of its own: a process that outlives its parent for a moment may still write the same file.
+    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
-        with open(part, "wb") as file:
+        with open(part, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -24,14 +24,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .. import __version__
 from .architectures import NETWORKS, build_network, initialize
 from .datasets import DATASETS, STANDARDIZATIONS, Dataset, load_dataset
-from .runs import Run, file_sha256, load_run, write_atomically, write_history
+from .runs import Run, RunError, file_sha256, load_run, write_atomically, write_history
 
 __all__ = ["ConfigError", "DivergedError", "TrainingConfig", "train"]
 
@@ -41,7 +41,7 @@ class ConfigError(ValueError):
 
 
 class DivergedError(RuntimeError):
-    """The loss is no longer finite: the run is marked as diverged and has no result."""
+    """The loss or a logit is no longer finite: the run is marked as diverged and has no result."""
 
 
 def _one_of(default, options):
@@ -98,6 +98,8 @@ class TrainingConfig:
         problems = []
         for f in fields(self):
             value, kind = getattr(self, f.name), f.metadata["kind"]
+            if isinstance(value, np.generic):
+                object.__setattr__(self, f.name, value := value.item())
             if kind is float and type(value) is int:
                 object.__setattr__(self, f.name, value := float(value))
             if type(value) is not kind or not f.metadata["check"](value):
@@ -142,11 +144,16 @@ def train(
     Raises
     ------
     ConfigError
-        If the folder holds a run or a checkpoint of another configuration; the message says what differs.
+        If the folder holds a run or a checkpoint of another configuration (the message says what differs), or
+        ``name`` is not a plain name.
+    RunError
+        If the run diverged before, or its files were altered.
     DivergedError
-        If the loss is not finite; ``run.json`` then says in which epoch.
+        If the loss or a logit is not finite; ``run.json`` then says in which epoch.
     """
     path = Path(folder) / (name or config.name)
+    if path.parent != Path(folder) or path.name in ("", ".."):
+        raise ConfigError(f"name must be the plain name of a folder in {str(folder)!r}; got {name!r}")
     if (path / "run.json").exists():
         run = load_run(path.name, folder=folder)
         _require_same(config, run.config, path)
@@ -196,7 +203,7 @@ def train(
         }
         history.append(row)
         seconds += time.perf_counter() - start
-        if not np.isfinite(row["train_loss"]):
+        if not np.isfinite([row["train_loss"], row["test_accuracy"]]).all():
             return _stop_diverged(path, config, row, seconds)
         _save_checkpoint(checkpoint, config, network, optimizer, history, seconds)
         bar.set_postfix({key: f"{row[key]:.4g}" for key in ("train_loss", "train_accuracy", "test_accuracy")})
@@ -207,7 +214,7 @@ def train(
 
 @torch.no_grad()
 def accuracy(network: torch.nn.Module, images, labels, batch_size: int = 1000) -> float:
-    """Share of images whose largest logit is that of their label.
+    """Share of images whose largest logit is that of their label; nan if a logit is not finite.
 
     Parameters
     ----------
@@ -219,7 +226,10 @@ def accuracy(network: torch.nn.Module, images, labels, batch_size: int = 1000) -
     """
     correct = 0
     for x, y in zip(torch.as_tensor(images).split(batch_size), torch.as_tensor(labels).split(batch_size), strict=True):
-        correct += (network(x).argmax(1) == y).sum().item()
+        logits = network(x)
+        if not torch.isfinite(logits).all():
+            return float("nan")
+        correct += (logits.argmax(1) == y).sum().item()
     return correct / len(labels)
 
 
@@ -231,7 +241,8 @@ def _aligned(array):
 def _save_checkpoint(path, config, network, optimizer, history, seconds):
     tensors = dict(network.state_dict())
     for key, parameter in network.named_parameters():
-        tensors[f"momentum.{key}"] = optimizer.state[parameter]["momentum_buffer"]
+        if config.momentum:
+            tensors[f"momentum.{key}"] = optimizer.state[parameter]["momentum_buffer"]
     metadata = {"config": json.dumps(asdict(config)), "history": json.dumps(history), "seconds": repr(seconds)}
     write_atomically(path, save(tensors, metadata=metadata))
 
@@ -240,11 +251,15 @@ def _restore(path, config, network, optimizer):
     """Load weights and momentum from a checkpoint; return its history and the seconds spent."""
     if not path.exists():
         return [], 0.0
-    with safe_open(path, framework="pt") as saved:
+    try:
+        saved = safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise RunError(f"{path} is not a checkpoint ({error}); delete it to train from the start") from error
+    with saved:
         metadata = saved.metadata()
         _require_same(config, TrainingConfig(**json.loads(metadata["config"])), path)
         network.load_state_dict({key: saved.get_tensor(key) for key in network.state_dict()})
-        for key, parameter in network.named_parameters():
+        for key, parameter in network.named_parameters() if config.momentum else ():
             buffer = saved.get_tensor(f"momentum.{key}")
             optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(buffer).detach()
     return json.loads(metadata["history"]), float(metadata["seconds"])
@@ -277,7 +292,9 @@ def _record(path, config, status, seconds, **results):
 
 def _stop_diverged(path, config, row, seconds):
     _record(path, config, "diverged", seconds, epoch=row["epoch"], train_loss=str(row["train_loss"]))
-    raise DivergedError(f"{path.name} diverged in epoch {row['epoch']}: the loss is {row['train_loss']}")
+    raise DivergedError(
+        f"{path.name} diverged in epoch {row['epoch']}: its loss is {row['train_loss']}, its test accuracy {row['test_accuracy']}"
+    )
 
 
 def _finish(path, config, initial, network, data: Dataset, history, seconds):
@@ -291,5 +308,6 @@ def _finish(path, config, initial, network, data: Dataset, history, seconds):
         "sha256": {file: file_sha256(path / file) for file in ("history.csv", "weights.safetensors")},
     }
     _record(path, config, "completed", seconds, **results)
-    (path / "checkpoint.safetensors").unlink(missing_ok=True)
+    for leftover in (path / "checkpoint.safetensors", *path.glob("*.part")):
+        leftover.unlink(missing_ok=True)
     return load_run(path.name, folder=path.parent)
