@@ -3,4 +3,36 @@
 ``import rmtlib`` needs neither torch nor tensorflow, and loads ``scipy.stats`` and matplotlib only when they are used.
 """
 
+from . import claims, ensembles, figures, laws
+from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
+from .number_variance import number_variance, rigidity
+from .porter_thomas import PorterThomasTest, porter_thomas
+from .spacings import SpacingTest, spacing_ratios, spacing_test, spacings
+from .spectra import Spectrum, spectrum
+from .unfolding import unfold
+from .weights import Layer, Weights, load_weights
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Layer",
+    "MarchenkoPasturFit",
+    "PorterThomasTest",
+    "SpacingTest",
+    "Spectrum",
+    "Weights",
+    "claims",
+    "ensembles",
+    "figures",
+    "fit_marchenko_pastur",
+    "laws",
+    "load_weights",
+    "number_variance",
+    "porter_thomas",
+    "rigidity",
+    "spacing_ratios",
+    "spacing_test",
+    "spacings",
+    "spectrum",
+    "unfold",
+]

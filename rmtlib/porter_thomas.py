@@ -1,4 +1,10 @@
-"""Entries of singular vectors against the Porter-Thomas law."""
+r"""Entries of singular vectors against the Porter-Thomas law, and how many entries take part.
+
+In a random matrix every singular vector points anywhere: its m entries are those of a normalised Gaussian vector,
+close to normal with mean 0 and variance 1/m (their squares then follow the Porter-Thomas law). A vector that carries
+information deviates. Each vector is tested by Kolmogorov and Smirnov's statistic; p values of neighbours in the
+spectrum are averaged, because learned structure spreads over several of them.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +13,35 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from . import _checks
+from . import _checks, calibration
 
 __all__ = ["PorterThomasTest", "participation_ratio", "porter_thomas"]
+
+_BLOCK = 2**21
 
 
 @dataclass(frozen=True)
 class PorterThomasTest:
+    """Tests of the k singular vectors of one space, in the order in which they were given.
+
+    Attributes
+    ----------
+    statistic : numpy.ndarray
+        Kolmogorov-Smirnov distance of the entries of each vector from the normal law of variance ``1/m``.
+    pvalue : numpy.ndarray
+        scipy's, for that law; its mean for noise is 0.54, because a normalised vector is closer to the law.
+    calibrated_pvalue : numpy.ndarray
+        From normalised Gaussian vectors; uniform on [0, 1] for noise.
+    qvalue : numpy.ndarray
+        Benjamini-Hochberg q values of ``calibrated_pvalue``.
+    positions : numpy.ndarray
+        Index of the vector in the middle of each window, shape ``(k - window + 1,)``.
+    moving_mean : numpy.ndarray
+        Mean of ``calibrated_pvalue`` over the window around each position.
+    band : tuple of float
+        Lower and upper level that the whole curve of noise stays within, with probability 0.95.
+    """
+
     statistic: np.ndarray
     pvalue: np.ndarray
     calibrated_pvalue: np.ndarray
@@ -24,18 +52,96 @@ class PorterThomasTest:
 
 
 def porter_thomas(vectors, *, window: int = 15) -> PorterThomasTest:
-    vectors = _checks.matrix(vectors, "vectors")
+    r"""Test the entries of every singular vector of one space against :math:`N(0, 1/m)`.
+
+    Parameters
+    ----------
+    vectors : array of shape (k, m)
+        Normalised vectors as rows, in the order of their singular values, at least 8 entries each: the
+        ``input_vectors`` or ``output_vectors`` of `rmtlib.spectrum`.
+    window : int
+        Odd number of neighbours in the moving mean of the p values, at most k.
+
+    Returns
+    -------
+    PorterThomasTest
+
+    Raises
+    ------
+    ValueError
+        If ``vectors`` is not two-dimensional, finite and normalised, has fewer than 8 columns, or ``window`` is
+        even or larger than k.
+
+    Notes
+    -----
+    The sign of a singular vector is free, so its test is one of several that are equally valid; the p value of
+    -v differs from that of v unless the entries are symmetric. The vectors of one matrix are orthogonal; for
+    k = m up to 512 this changes neither the moving mean's scatter nor its band within the Monte-Carlo error.
+    Cost: one sort of k m numbers, 1.5 s for k = m = 4096, and 1 ms a vector of that length for scipy's exact p value.
+
+    References
+    ----------
+    Porter and Thomas, Phys. Rev. 104, 483 (1956).
+    """
+    vectors = _unit_rows(vectors)
     k, m = vectors.shape
-    u = scipy.special.ndtr(np.sort(vectors * np.sqrt(m), axis=1))
-    i = np.arange(m)
-    statistic = np.maximum(((i + 1) / m - u).max(axis=1), (u - i / m).max(axis=1))
-    p = scipy.stats.kstwo.sf(statistic, m)
-    mean = np.convolve(p, np.ones(window) / window, "valid")
+    if m < calibration.FEWEST_ENTRIES:
+        raise ValueError(f"vectors must have at least {calibration.FEWEST_ENTRIES} entries each; got {m}")
+    if _checks.integer(window, "window", at_least=1) % 2 == 0:
+        raise ValueError(f"window must be odd, to have a vector in its middle; got {window}")
+    band = calibration.moving_mean_band(k, window=window)
+    rows = max(1, _BLOCK // m)
+    statistic = np.concatenate([_statistic(vectors[start : start + rows]) for start in range(0, k, rows)])
+    pvalue = np.clip(scipy.stats.kstwo.sf(statistic, m), 0, 1)
+    calibrated = calibration.vector_pvalue(pvalue, m)
     return PorterThomasTest(
-        statistic, p, p, scipy.stats.false_discovery_control(p), np.arange(len(mean)) + window // 2, mean, (0.27, 0.73)
+        statistic=statistic,
+        pvalue=pvalue,
+        calibrated_pvalue=calibrated,
+        qvalue=calibration.benjamini_hochberg(calibrated),
+        positions=np.arange(window // 2, k - window // 2),
+        moving_mean=calibration.moving_mean(calibrated, window),
+        band=band,
     )
 
 
 def participation_ratio(vectors) -> np.ndarray:
+    r"""Number of entries that take part in each vector, :math:`1 / \sum_i v_i^4`.
+
+    Parameters
+    ----------
+    vectors : array of shape (k, m)
+        Normalised vectors as rows.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (k,), between 1 (a single entry) and m (all of equal size); ``(m + 2) / 3`` for noise, as
+        ``1 / mean(1 / ratio)``.
+
+    Raises
+    ------
+    ValueError
+        If ``vectors`` is not two-dimensional, finite and normalised.
+
+    Examples
+    --------
+    >>> participation_ratio(np.array([[1.0, 0.0], [0.6, 0.8]]))
+    array([1.        , 1.85459941])
+    """
+    vectors = _unit_rows(vectors)
+    return 1 / np.sum(np.square(vectors, dtype=np.float64) ** 2, axis=1)
+
+
+def _statistic(vectors: np.ndarray) -> np.ndarray:
+    entries = np.sort(vectors.astype(np.float64), axis=1)
+    return calibration.ks_statistic(scipy.special.ndtr(entries * np.sqrt(entries.shape[1])))
+
+
+def _unit_rows(vectors) -> np.ndarray:
     vectors = _checks.matrix(vectors, "vectors")
-    return 1 / np.sum(vectors**4, axis=1)
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    worst = int(np.argmax(np.abs(lengths - 1)))
+    if abs(lengths[worst] - 1) > 1e-3:
+        raise ValueError(f"vectors must be normalised rows of length 1; row {worst} has length {lengths[worst]:.4g}")
+    return vectors

@@ -23,6 +23,7 @@ import pickle
 import re
 import shutil
 import tempfile
+import weakref
 import zipfile
 import zlib
 from collections import Counter
@@ -237,7 +238,7 @@ def load_weights(
     tensors = _open(path_or_model, initial)
     if not tensors:
         raise WeightsError(f"{_called(path_or_model)} holds no tensors")
-    groups = dict(groups or {})
+    groups = {name: _checks.integer(n, f"groups[{name!r}]", at_least=1) for name, n in (groups or {}).items()}
     # transformers' GPT-2 stores (in, out) under names that other codes use for (out, in): its c_attn (d, 3 d) gives it away.
     gpt2 = any(t.name.endswith("c_attn.weight") and len(t.shape) == 2 and t.shape[1] == 3 * t.shape[0] for t in tensors)
     repeated = Counter(ENDING.sub("", tensor.name) for tensor in tensors)
@@ -247,11 +248,15 @@ def load_weights(
         layer = layer if repeated[layer] == 1 else tensor.name
         transpose = gpt2 and re.search(r"\b(c_attn|c_fc|c_proj)\.weight$", tensor.name)
         guess = "keras" if transpose or re.search(r"(^|[./])kernel(:0)?$", tensor.name) else "torch"
-        tensor = replace(tensor, layout=layout or tensor.layout or guess, groups=groups.pop(layer, tensor.groups))
+        tensor = replace(
+            tensor,
+            layout=layout or tensor.layout or guess,
+            groups=groups.pop(layer, tensor.groups) if len(tensor.shape) > 2 else 1,
+        )
         planned = _plan(tensor, layer, split_qkv, min_levels)
         (plans if isinstance(planned, _Plan) else skipped).append(planned)
     if groups:
-        raise WeightsError(f"groups names {', '.join(map(repr, groups))}, but there is no such layer")
+        raise WeightsError(f"groups names {', '.join(map(repr, groups))}, but there is no such convolution")
     return Weights(plans, skipped)
 
 
@@ -262,9 +267,9 @@ def _plan(tensor: _Tensor, layer: str, split_qkv: bool, min_levels: int) -> _Pla
     n_out, groups, orient = _orientation(tensor, layer, kind)
     n_in = int(np.prod(tensor.shape)) // n_out
     parts = ("",)
-    if kind == "convolution" and groups != 1:
-        if not isinstance(groups, int | np.integer) or groups < 1 or n_out % groups:
-            raise WeightsError(f"groups of {layer!r} must divide its {n_out} output channels; got {groups!r}")
+    if groups != 1:
+        if n_out % groups:
+            raise WeightsError(f"groups[{layer!r}] must divide the {n_out} output channels; got {groups}")
         parts = tuple(f"#{i}" for i in range(groups))
     elif split_qkv and FUSED.search(layer) and n_out == 3 * n_in:
         parts = ("#q", "#k", "#v")
@@ -321,10 +326,9 @@ def _orientation(tensor: _Tensor, layer: str, kind: str) -> tuple[int, int, Call
     if len(shape) == 2:
         return shape[0], 1, lambda array: array
     if tensor.transposed:
-        # (c_in, c_out / g, ...), whose groups run over c_in: bring each group's block to (c_out / g, c_in / g, ...).
+        # (c_in, c_out / g, ...), whose groups run over c_in: move each group's inputs last.
         n_out, n_in = shape[1] * groups, shape[0] // groups
-        swap = lambda kernel: kernel.reshape(groups, n_in, *shape[1:]).swapaxes(1, 2).reshape(n_out, n_in, *shape[2:])  # noqa: E731
-        return n_out, groups, lambda kernel: np.moveaxis(swap(kernel), 1, -1).reshape(n_out, -1)
+        return n_out, groups, lambda kernel: np.moveaxis(kernel.reshape(groups, n_in, *shape[1:]), 1, -1).reshape(n_out, -1)
     return shape[0], groups, lambda kernel: np.moveaxis(kernel, 1, -1).reshape(shape[0], -1)
 
 
@@ -334,8 +338,11 @@ def _read(tensor: _Tensor) -> np.ndarray:
         array = tensor.read()
     except (OSError, EOFError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise WeightsError(f"tensor {tensor.name!r} could not be read: {error}") from error
-    if tensor.dtype == "bfloat16" and array.dtype.name != "bfloat16":
-        return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    if array.dtype.kind in "uV":
+        # bfloat16 as it is stored: the upper half of the bits of a float32.
+        bits = array.view(np.uint16).astype(np.uint32)
+        bits <<= 16
+        return bits.view(np.float32)
     return array.astype(np.float64 if tensor.dtype == "float64" else np.float32, copy=False)
 
 
@@ -368,7 +375,7 @@ def _called(source) -> str:
 
 
 def _open_folder(path: Path) -> list[_Tensor]:
-    indices = sorted(path.glob("*.index.json"))
+    indices = sorted(path.glob("*.safetensors.index.json")) or sorted(path.glob("*.index.json"))
     if len(indices) == 1:
         return _sharded(indices[0])
     if indices:
@@ -463,16 +470,16 @@ def _safetensors(path: Path) -> list[_Tensor]:
         start = 8 + int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(start - 8))
     header.pop("__metadata__", None)
-    names = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
 
     def reader(shape, dtype, offset):
         # numpy has no bfloat16, and safetensors' own numpy reader refuses it: read its bits.
         code = {"float64": "<f8", "float32": "<f4", "float16": "<f2", "bfloat16": "<u2"}.get(dtype)
         return lambda: np.fromfile(path, code, int(np.prod(shape)), offset=start + offset).reshape(shape)
 
+    words = {"BF": "bfloat", "F": "float", "I": "int", "U": "uint"}
     tensors = []
     for name, entry in header.items():
-        dtype = names.get(entry["dtype"], entry["dtype"])
+        dtype = re.sub(r"^(BF|F|I|U)(?=\d)", lambda match: words[match[0]], entry["dtype"]).lower()
         tensors.append(_Tensor(name, tuple(entry["shape"]), dtype, reader(entry["shape"], dtype, entry["data_offsets"][0])))
     return sorted(tensors, key=_natural)
 
@@ -504,11 +511,12 @@ def _torch_file(path: Path) -> list[_Tensor]:
     torch = _require("torch", path)
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
         raise WeightsError(f"reading {path} needs torch 2.6 or newer: older ones can be made to run code from a file of weights")
-    remedy = "write the weights alone, once, where the file was made: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
+    remedy = "where it was made, write its weights alone: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        raise WeightsError(f"{path} was refused: its pickle asks for code or is damaged, and none of it was run; {remedy}") from error
+        refused = "was refused: its pickle asks for code, of which nothing was run, or is damaged"
+        raise WeightsError(f"{path} {refused}; {remedy}") from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise WeightsError(f"{path} cannot be read as a torch checkpoint ({reason}); download it again, or {remedy}") from error
@@ -544,8 +552,11 @@ def _nested(content: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
 def _torch_module(module) -> list[_Tensor]:
     known = {}
     for name, part in getattr(module, "named_modules", dict)():
-        groups, kind = getattr(part, "groups", 1), "embedding" if type(part).__name__.startswith("Embedding") else None
-        known[f"{name}.weight".lstrip(".")] = {"groups": groups, "transposed": bool(getattr(part, "transposed", False)), "kind": kind}
+        known[f"{name}.weight".lstrip(".")] = {
+            "kind": "embedding" if type(part).__name__.startswith("Embedding") else None,
+            "groups": getattr(part, "groups", 1),
+            "transposed": bool(getattr(part, "transposed", False)),
+        }
     return [replace(t, **known.get(t.name, {})) for t in _arrays(module.state_dict())]
 
 
@@ -599,7 +610,11 @@ def _hdf5(path: Path, content=None) -> list[_Tensor]:
     try:
         file = h5py.File(content or path, "r")
     except OSError as error:
+        if content is not None:
+            content.close()
         raise WeightsError(f"{path} is not a whole HDF5 file: {error}") from error
+    if content is not None:
+        weakref.finalize(file, content.close)
     tensors = []
 
     def visit(key, dataset):
@@ -614,16 +629,17 @@ def _hdf5(path: Path, content=None) -> list[_Tensor]:
         elif key.startswith("optimizer"):
             skip = "state of the optimizer"
         name = f"{_keras_name(file, group)}/{last}".lstrip("/")
-        if group.endswith("vars") and last.isdigit():
-            # Numbered, not named: 0 is the kernel, and a bias has the kernel's shape without its inputs.
-            bias = last == "1" and "0" in file[group] and shape == file[group]["0"].shape[1:]
+        if re.search(r"^(?!optimizer).*\bvars$", group) and last.isdigit():
+            # Numbered, not named: 0 is the kernel, and a bias is a vector or has the kernel's shape without its inputs.
+            kernel = file[group]["0"].shape if "0" in file[group] else ()
+            bias = len(kernel) > 1 and (len(shape) == 1 or last == "1" and shape == kernel[1:])
             name = name.removesuffix(f"/{last}") + {"0": "/kernel"}.get(last, "/bias" if bias else f"/{last}")
         embedding = "embedding" if re.search(r"embedding(_\d+)?/vars/0$|/embeddings(:0)?$", key) and len(shape) == 2 else None
         tensors.append(
             _Tensor(
-                *(name, shape, dtype, lambda: dataset[()], "keras", embedding),
+                *(name, shape, dtype, lambda: file[key][()], "keras", embedding),
                 transposed="conv" in key and "transpose" in key,
-                depthwise="depthwise" in key,
+                depthwise="depthwise" in key and last != "pointwise_kernel",
                 skip=skip,
             )
         )
@@ -689,22 +705,33 @@ def _onnx(path: Path) -> list[_Tensor]:
     except Exception as error:  # protobuf's DecodeError, whose module onnx does not promise
         raise WeightsError(f"{path} is not a whole ONNX file: {error}") from error
     constants = [(n.output[0], a.t) for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"]
-    uses = {name: node for node in graph.node for name in node.input[1:2]}
+    uses = {name: (node, i) for node in graph.node for i, name in enumerate(node.input)}
+
+    def reader(tensor):
+        def read():
+            try:
+                return np.array(onnx.numpy_helper.to_array(tensor, base_dir=str(path.parent)))
+            except onnx.checker.ValidationError as error:
+                raise WeightsError(f"tensor {tensor.name!r} of {path} lies in a file that cannot be read: {error}") from error
+
+        return read
+
     tensors = []
     for name, tensor in [*((t.name, t) for t in graph.initializer), *constants]:
-        node = uses.get(name)
-        options = {a.name: a.i for a in node.attribute} if node else {}
-        operation = node.op_type if node else ""
-        untransposed = operation == "MatMul" or operation == "Gemm" and not options.get("transB", 0)
+        node, place = uses.get(name, (onnx.NodeProto(), 0))
+        options = {attribute.name: attribute.i for attribute in node.attribute}
+        dtype = onnx.TensorProto.DataType.Name(tensor.data_type)
+        inputs_first = place == 1 and (node.op_type == "MatMul" or node.op_type == "Gemm" and not options.get("transB"))
         tensors.append(
             _Tensor(
                 name,
                 tuple(tensor.dims),
-                onnx.TensorProto.DataType.Name(tensor.data_type).lower().replace("double", "float64"),
-                lambda tensor=tensor: np.array(onnx.numpy_helper.to_array(tensor, base_dir=str(path.parent))),
-                "keras" if untransposed and len(tensor.dims) == 2 else "torch",
+                {"FLOAT": "float32", "DOUBLE": "float64"}.get(dtype, dtype.lower()),
+                reader(tensor),
+                "keras" if inputs_first and len(tensor.dims) == 2 else "torch",
+                kind="embedding" if node.op_type == "Gather" and len(tensor.dims) == 2 else None,
                 groups=options.get("group", 1),
-                transposed=operation == "ConvTranspose",
+                transposed=node.op_type == "ConvTranspose",
             )
         )
     return tensors

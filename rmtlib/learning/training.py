@@ -15,7 +15,6 @@ state after an epoch is the weights and the momentum, nothing else, and a resume
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 from dataclasses import asdict, dataclass, field, fields
@@ -45,7 +44,8 @@ class DivergedError(RuntimeError):
 
 
 def _one_of(default, options):
-    return field(default=default, metadata={"kind": str, "expects": f"one of {', '.join(options)}", "check": options.__contains__})
+    expects = f"one of {', '.join(options)}"
+    return field(default=default, metadata={"kind": str, "expects": expects, "check": options.__contains__})
 
 
 def _number(default, kind, expects, check):

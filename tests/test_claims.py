@@ -1,0 +1,57 @@
+import math
+
+import pytest
+
+from rmtlib.claims import ClaimError, Claims
+
+
+@pytest.fixture
+def glued(monkeypatch):
+    values = {}
+    monkeypatch.setattr("rmtlib.claims._glue", values.update)
+    return values
+
+
+def test_a_number_within_tolerance_is_glued_with_its_format(glued):
+    claim = Claims().number("N1", 50.44, expected=50.4, tolerance=0.1, error=0.2, paper=50.4, within=1, fmt=".1f")
+    assert glued == {"N1": "50.4", "N1-error": "0.2", "N1-paper": "50.4", "N1-verdict": "reproduced"}
+    assert claim.verdict == "reproduced"
+
+
+def test_a_number_far_from_the_paper_is_not_reproduced(glued):
+    assert Claims().number("N1", 45.0, expected=45, tolerance=0.1, paper=50.4, within=1).verdict == "not reproduced"
+
+
+def test_a_number_that_the_paper_does_not_give_has_no_verdict(glued):
+    assert Claims().number("x", 1.0, expected=1, tolerance=0).verdict is None
+    assert glued == {"x": "1"}
+
+
+@pytest.mark.parametrize("value", [1.2, 0.8])
+def test_a_regression_stops_the_chapter(glued, value):
+    with pytest.raises(ClaimError, match=r"x: computed .* but the book records 1 with tolerance 0.1; .* checked=False"):
+        Claims().number("x", value, expected=1, tolerance=0.1)
+    assert glued == {}
+
+
+@pytest.mark.parametrize("checked", [True, False])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_number_that_is_not_finite_is_refused_always(glued, value, checked):
+    with pytest.raises(ClaimError, match="x: computed (nan|inf)"):
+        Claims(checked).number("x", value, expected=1, tolerance=math.inf)
+
+
+def test_a_statement_that_comes_out_otherwise_stops_the_chapter(glued):
+    with pytest.raises(ClaimError, match="C1: came out False, but the book records True"):
+        Claims().statement("C1", False, expected=True, evidence="p = 0.01")
+
+
+def test_a_statement_that_fails_as_recorded_is_not_reproduced(glued):
+    assert Claims().statement("C8", False, expected=False, evidence="e").verdict == "not reproduced"
+    assert glued == {"C8": "e", "C8-verdict": "not reproduced"}
+
+
+def test_parameters_of_the_readers_own_are_glued_unchecked(glued):
+    Claims(checked=False).number("x", 7.0, expected=1, tolerance=0)
+    Claims(checked=False).statement("C1", False, expected=True, evidence="e")
+    assert glued == {"x": "7", "C1": "e", "C1-verdict": "not reproduced"}

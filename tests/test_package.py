@@ -1,0 +1,39 @@
+"""The wheel installs and works with its declared dependencies alone."""
+
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ANALYSE = """
+import sys
+import rmtlib
+assert not {"torch", "tensorflow", "matplotlib.pyplot", "scipy.stats"} & set(sys.modules), "a plain import loads too much"
+W = rmtlib.ensembles.glorot_uniform((200, 160), 0)
+s = rmtlib.spectrum(W)
+xi = rmtlib.unfold(s.nu)
+assert rmtlib.spacing_test(xi).pvalue > 0.01
+assert 0 < rmtlib.number_variance(xi, 2.0) < 1
+assert rmtlib.fit_marchenko_pastur(s.nu, s.shape).n_outliers == 0
+assert rmtlib.porter_thomas(s.output_vectors).pvalue.mean() > 0.3
+import matplotlib
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+rmtlib.figures.set_style()
+rmtlib.figures.spectrum_panel(plt.gca(), s.nu)
+assert rmtlib.__file__.startswith(sys.prefix), rmtlib.__file__
+"""
+
+
+def test_wheel_works_with_its_declared_dependencies_alone(tmp_path):
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True, cwd=tmp_path
+    )
+    [wheel] = tmp_path.glob("rmtlib-*.whl")
+    venv.create(tmp_path / "env", with_pip=True)
+    python = tmp_path / "env" / "bin" / "python"
+    subprocess.run([python, "-m", "pip", "install", "--quiet", wheel], check=True, cwd=tmp_path)
+    subprocess.run([python, "-c", ANALYSE], check=True, cwd=tmp_path)
+    missing = subprocess.run([python, "-c", "import torch"], cwd=tmp_path, capture_output=True, text=True)
+    assert "No module named 'torch'" in missing.stderr

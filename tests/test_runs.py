@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rmtlib.learning import runs
+from rmtlib.learning.runs import RunError, load_run, write_atomically, write_history
+
+HISTORY = [
+    {"epoch": 1, "train_loss": 0.1 + 0.2, "test_accuracy": 0.25},
+    {"epoch": 2, "train_loss": 1e-17, "test_accuracy": 1 / 3},
+]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run as training leaves it, with made-up weights."""
+    path = tmp_path / "runs" / "one"
+    path.mkdir(parents=True)
+    (path / "weights.safetensors").write_bytes(b"weights")
+    write_history(path / "history.csv", HISTORY)
+    record = {
+        "name": "one",
+        "status": "completed",
+        "config": {"seed": 3},
+        "train_accuracy": 0.5,
+        "test_accuracy": 1 / 3,
+        "sha256": {file: runs.file_sha256(path / file) for file in ("history.csv", "weights.safetensors")},
+    }
+    (path / "run.json").write_text(json.dumps(record))
+    return path
+
+
+def change_record(run, **changes):
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | changes))
+
+
+def test_a_finished_run_loads_with_all_digits_of_its_history(run):
+    loaded = load_run("one", folder=run.parent)
+    assert (loaded.name, loaded.path, loaded.config) == ("one", run, {"seed": 3})
+    assert (loaded.train_accuracy, loaded.test_accuracy) == (0.5, 1 / 3)
+    assert loaded.weights_file.read_bytes() == b"weights"
+    assert list(loaded.history) == ["epoch", "train_loss", "test_accuracy"]
+    for column in loaded.history:
+        np.testing.assert_array_equal(loaded.history[column], [row[column] for row in HISTORY])
+
+
+def test_the_hash_is_sha256(tmp_path):
+    (tmp_path / "abc").write_bytes(b"abc")
+    # Test vector of FIPS 180-4.
+    assert runs.file_sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_without_a_folder_the_book_s_data_is_found_from_below(run, tmp_path, monkeypatch):
+    book = tmp_path / "book"
+    shutil.copytree(run, book / "data" / "runs" / "one")
+    (book / "data" / "registry.txt").touch()
+    (book / "chapters" / "deep").mkdir(parents=True)
+    monkeypatch.chdir(book / "chapters" / "deep")
+    assert load_run("one").path == book / "data" / "runs" / "one"
+
+
+def test_without_a_folder_outside_the_book_the_way_out_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunError, match=r"no data/registry.txt in the current folder or above it; .* folder="):
+        load_run("one")
+
+
+def test_an_unknown_run_is_refused_with_the_known_ones(run):
+    (run.parent / "another").mkdir()
+    (run.parent / "a-file").touch()
+    with pytest.raises(RunError, match=r"no run 'two' in '.*'; there are: another, one$"):
+        load_run("two", folder=run.parent)
+    with pytest.raises(RunError, match="there are: none"):
+        load_run("two", folder=run.parent / "nowhere")
+
+
+def test_an_unfinished_run_is_refused(run):
+    (run / "run.json").unlink()
+    with pytest.raises(RunError, match=r"run 'one' is incomplete: run\.json missing; train it again to finish it"):
+        load_run("one", folder=run.parent)
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "history.csv"])
+def test_a_run_that_lost_a_file_is_refused(run, file):
+    (run / file).unlink()
+    with pytest.raises(RunError, match=f"run 'one' is incomplete: {file} missing; delete .* to train it again"):
+        load_run("one", folder=run.parent)
+
+
+@pytest.mark.parametrize("file", ["weights.safetensors", "history.csv"])
+def test_a_run_with_an_altered_file_is_refused(run, file):
+    content = bytearray((run / file).read_bytes())
+    content[3] ^= 1
+    (run / file).write_bytes(content)
+    with pytest.raises(RunError, match=f"run 'one': {file} differs from the file that the run wrote; delete"):
+        load_run("one", folder=run.parent)
+
+
+def test_a_diverged_run_is_no_result_even_with_all_files(run):
+    change_record(run, status="diverged", epoch=7)
+    with pytest.raises(RunError, match="run 'one' diverged in epoch 7 and has no result; delete .* another name"):
+        load_run("one", folder=run.parent)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])
+def test_a_record_that_is_none_is_refused(run, text):
+    (run / "run.json").write_text(text)
+    with pytest.raises(RunError, match="run 'one': run.json is not the record of a run; delete"):
+        load_run("one", folder=run.parent)
+
+
+# Files that are whole or not there
+
+
+def test_a_file_is_replaced_and_nothing_else_stays(tmp_path):
+    for content in (b"first", b"second"):
+        write_atomically(tmp_path / "file", content)
+        assert (tmp_path / "file").read_bytes() == content
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt("stopped")])
+def test_a_failed_write_leaves_the_old_content_and_no_part(tmp_path, monkeypatch, call, error):
+    write_atomically(tmp_path / "file", b"old")
+
+    def fail(*args):
+        raise error
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(type(error), match=re.escape(str(error))):
+        write_atomically(tmp_path / "file", b"new")
+    assert os.listdir(tmp_path) == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_two_writers_at_once_leave_one_whole_file(tmp_path, monkeypatch):
+    path, fsync, contents = tmp_path / "file", os.fsync, [b"long content", b"short"]
+
+    def write_again_in_between(descriptor):
+        fsync(descriptor)
+        monkeypatch.setattr(os, "fsync", fsync)
+        write_atomically(path, contents[1])
+        assert path.read_bytes() == contents[1]
+
+    monkeypatch.setattr(os, "fsync", write_again_in_between)
+    write_atomically(path, contents[0])
+    assert path.read_bytes() == contents[0]
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_history_is_a_plain_table_with_exact_floats(tmp_path):
+    write_history(Path(tmp_path / "history.csv"), HISTORY)
+    assert (tmp_path / "history.csv").read_text() == (
+        "epoch,train_loss,test_accuracy\n1,0.30000000000000004,0.25\n2,1e-17,0.3333333333333333\n"
+    )
