@@ -47,6 +47,7 @@ __all__ = [
 
 FEWEST_SPACINGS = 16
 FEWEST_ENTRIES = 8
+DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def spacing_null(n: int, *, method: str = "broadened", a: int = 15, degree: int 
 
 
 def simulate_spacing_null(
-    shape: tuple[int, int], *, entries: Callable | None = None, draws: int = 2000, rng=0, **unfolding
+    shape: tuple[int, int], *, entries: Callable | None = None, draws: int | None = None, rng=0, **unfolding
 ) -> NullLaw:
     """Null law of the spacing test for noise of one shape, law of the entries and unfolding, by Monte Carlo.
 
@@ -207,8 +208,8 @@ def simulate_spacing_null(
     entries : callable, optional
         ``entries(shape, rng)`` returns one noise matrix, as the functions of `rmtlib.ensembles` do. Gaussian by
         default, which needs no matrix and is fast.
-    draws : int
-        Number of matrices; the smallest p value of the law is ``1 / (draws + 1)``.
+    draws : int, optional
+        Number of matrices, 2000 by default; the smallest p value of the law is ``1 / (draws + 1)``.
     rng : seed or numpy.random.Generator
     **unfolding
         Options of `rmtlib.unfold`: ``method``, ``a``, ``degree``, ``edges``.
@@ -224,7 +225,7 @@ def simulate_spacing_null(
     """
     from tqdm import tqdm
 
-    draws = _checks.integer(draws, "draws", at_least=20)
+    draws = _checks.integer(DRAWS if draws is None else draws, "draws", at_least=20)
     cached = None
     if entries is None and isinstance(rng, int | np.integer):
         cached = _cache_file(shape=sorted(map(int, shape)), draws=draws, seed=int(rng), **unfolding)
@@ -235,7 +236,7 @@ def simulate_spacing_null(
         found = np.sort([_noise_statistic(shape, entries, rng, unfolding) for _ in steps], axis=0)
         _write_cached(cached, found)
     n = int(found[0, 0])
-    return NullLaw(n, found[:, 1], np.arange(draws + 1, 1, -1) / (draws + 1))
+    return NullLaw(n, found[:, 1], np.arange(draws, 0, -1) / (draws + 1))
 
 
 def vector_pvalue(pvalues, m: int) -> np.ndarray:

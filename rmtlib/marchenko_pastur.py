@@ -1,4 +1,14 @@
-r"""Modified Marchenko-Pastur fit to singular values: random bulk, its edge, and what lies beyond it."""
+r"""Modified Marchenko-Pastur fit: how much of a spectrum is random bulk, where the bulk ends, and what lies beyond.
+
+A random n x m matrix (n >= m) has singular values with the Marchenko-Pastur density, with edges :math:`\sigma(\sqrt n \pm \sqrt m)`.
+There is no theory for a trained matrix; the paper keeps the form of the law and frees its parameters,
+
+.. math:: y(\nu) = \frac{A}{\nu} \sqrt{(\nu_+^2 - \nu^2)(\nu^2 - \nu_-^2)}, \qquad
+          f = \int y \, d\nu = \frac{\pi A}{4} (\nu_+ - \nu_-)^2,
+
+so that f is the share of the levels in the bulk. Two edges are kept apart: :math:`\nu_+` is where the fitted curve ends, and
+``outlier_edge`` is the largest singular value that noise of the fitted variance would show, fluctuations included.
+"""
 
 from __future__ import annotations
 
@@ -7,69 +17,277 @@ from dataclasses import dataclass
 import numpy as np
 import scipy
 
-from . import _checks
+from . import _checks, laws
 
 __all__ = ["MarchenkoPasturFit", "fit_marchenko_pastur"]
+
+METHODS = {"counting": 0.5, "density": 0.7}
+GRID_POINTS = 400
 
 
 @dataclass(frozen=True)
 class MarchenkoPasturFit:
+    r"""A bulk fitted to singular values, and the levels outside it.
+
+    Attributes
+    ----------
+    nu_minus, nu_plus : float
+        Edges of the fitted curve, in units of ``nu``.
+    amplitude : float
+        A of the curve.
+    bulk_fraction : float
+        f, the integral of the curve; close to 1 for noise, where it fluctuates around 1.
+    share_below_edge : float
+        Share of the singular values that are at most ``nu_plus``.
+    sigma : float
+        Standard deviation of an entry of the noise, from the middle of the bulk. It does not follow from ``nu_plus``: the
+        modified fit leaves the edges, the width and the weight of the bulk independent of each other.
+    outlier_edge : float
+        Upper limit of noise with this ``sigma``; above it a level is an outlier.
+    outlier_edge_below : float
+        Lower limit; 0 for matrices so close to square that noise reaches down to 0.
+    n_outliers, n_outliers_below : int
+        Levels above ``outlier_edge`` and below ``outlier_edge_below``.
+    shape : tuple of int
+        Shape of the matrix.
+    method : str
+        How the curve was fitted.
+    reflect : bool
+        Whether the density was reflected at zero.
+    """
+
     nu_minus: float
     nu_plus: float
-    sigma: float
     amplitude: float
     bulk_fraction: float
     share_below_edge: float
+    sigma: float
     outlier_edge: float
+    outlier_edge_below: float
     n_outliers: int
     n_outliers_below: int
     shape: tuple[int, int]
     method: str
+    reflect: bool
 
     def pdf(self, nu) -> np.ndarray:
-        """The fitted curve; its integral is ``bulk_fraction``."""
-        return _curve(np.asarray(nu, dtype=np.float64), self.nu_minus, self.nu_plus, self.amplitude)
+        """The fitted curve y at ``nu``, zero outside the edges; it integrates to ``bulk_fraction``."""
+        return self.bulk_fraction * _law(self.nu_minus, self.nu_plus).pdf(nu)
+
+    def cdf(self, nu) -> np.ndarray:
+        """Integral of the fitted curve up to ``nu``; ``bulk_fraction`` from ``nu_plus`` on."""
+        return self.bulk_fraction * _law(self.nu_minus, self.nu_plus).cdf(nu)
 
 
-def _curve(nu, lower, upper, amplitude):
-    inside = (nu > lower) & (nu < upper)
-    x = np.where(inside, nu, 1.0)
-    root = np.sqrt(np.clip(upper**2 - x**2, 0, None)) * np.sqrt(np.clip(x**2 - lower**2, 0, None))
-    return np.where(inside, amplitude * root / x, 0.0)
+def fit_marchenko_pastur(
+    nu, shape, *, a: int = 15, method: str = "counting", reflect: bool | None = None, keep: float | None = None, level: float = 0.01
+) -> MarchenkoPasturFit:
+    r"""Fit the modified Marchenko-Pastur law to singular values and count the levels beyond the bulk.
 
+    Parameters
+    ----------
+    nu : array_like, shape (m,)
+        Singular values of a matrix, ascending, all of them.
+    shape : tuple of int
+        Shape of the matrix, in either order; its smaller side is m.
+    a : int
+        Half window of the Gaussian broadening, in levels per side; below m/2.
+    method : {"counting", "density"}
+        "density" is the paper's recipe: the curve is fitted to the broadened density, with :math:`\nu_-` the smallest singular
+        value. "counting" fits the integral of the curve to the number of levels below each level, with :math:`\nu_-` free
+        too (0 for a square matrix); the broadened density only chooses the levels that are used.
+    reflect : bool, optional
+        Mirror the spectrum at zero before it is broadened, so that no weight leaks to negative values. By default for
+        m/n of at least 0.95. The paper's fit is ``method="density", reflect=False``.
+    keep : float, optional
+        Share of the largest density above which the curve is fitted; everything left of the maximum is used as well. By
+        default 0.7 (the paper) for "density" and 0.5 for "counting".
+    level : float
+        Probability that the largest level of pure noise is called an outlier; the same below the bulk.
 
-def fit_marchenko_pastur(nu, shape, *, a: int = 15, method: str = "auto", level: float = 0.01) -> MarchenkoPasturFit:
-    nu = _checks.levels(nu, "nu", at_least=8)
+    Returns
+    -------
+    MarchenkoPasturFit
+
+    Raises
+    ------
+    ValueError
+        If ``nu`` is not ascending and finite with m entries, has negative, no positive or many coinciding levels, an option is
+        out of range, or the levels have no upper edge that the curve could meet.
+
+    Notes
+    -----
+    *Curve.* Kernels have the width :math:`(\nu_{k+a} - \nu_{k-a})/2` with indices clipped to the spectrum, all m of them. On noise
+    the broadening shifts the fitted edge of "density", most for square matrices; the counting function needs no broadening and is
+    free of this. Mean and standard deviation of :math:`\nu_+` over the exact edge, 50 Gaussian matrices each:
+
+    ==============================  ===============  ===============  ===============
+    fit                             512 x 512        1024 x 512       4096 x 1000
+    ==============================  ===============  ===============  ===============
+    counting (default)              -                -                -
+    density, reflect=True           -                -                -
+    density, reflect=False (paper)  -                -                -
+    ==============================  ===============  ===============  ===============
+
+    *Noise and outliers.* With r levels outside, the others are taken as the spectrum of an (n - r) x (m - r) noise matrix; its
+    ``sigma`` makes their quantiles those of the Marchenko-Pastur law over the fitted window. The largest level of such noise
+    follows the Tracy-Widom law around :math:`\sigma(\sqrt{n-1} + \sqrt m)`; its quantile 1 - ``level`` is ``outlier_edge``, r is
+    counted again, until it stays the same. The lower edge has a Tracy-Widom law of its own, for m/n up to 0.9.
+
+    Costs O(m) kernels at 400 points: 1 % of the decomposition for m = 2048.
+
+    References
+    ----------
+    Thamm, Staats and Rosenow, Phys. Rev. E 106, 054124 (2022); Johnstone, Ann. Stat. 29, 295 (2001);
+    Ma, Bernoulli 18, 322 (2012).
+
+    Examples
+    --------
+    >>> from rmtlib.ensembles import spiked
+    >>> planted = spiked((800, 400), 0, strengths=[1.5, 2.0, 3.0], sigma=0.1)
+    >>> fit = fit_marchenko_pastur(np.linalg.svd(planted.matrix, compute_uv=False)[::-1], (800, 400))
+    >>> fit.n_outliers, fit.n_outliers_below, round(fit.sigma, 3)
+    (3, 0, 0.1)
+    """
+    nu, n, m = _singular_values(nu, shape)
     a = _checks.integer(a, "a", at_least=1)
-    n, m = max(shape), min(shape)
-    if m != len(nu):
-        raise ValueError(f"shape {tuple(shape)} needs {m} singular values; got {len(nu)} in nu")
-    if nu[0] < 0 or nu[-1] == 0:
-        raise ValueError("nu must hold singular values: none negative, not all zero")
-    if 4 * a >= m:
-        raise ValueError(f"a must be below a quarter of the {m} levels; got {a}")
-    if method == "auto":
-        method = "reflected" if n == m else "modified"
-    levels = np.concatenate([-nu[::-1], nu]) if method == "reflected" else nu
-    centers = levels[a:-a]
-    widths = (levels[2 * a :] - levels[: -2 * a]) / 2
-    lower = 0.0 if method == "reflected" else nu[0]
-    grid = np.linspace(lower, np.quantile(nu, 0.97), 200)[1:]
-    density = np.exp(-(((grid[:, None] - centers) / widths) ** 2) / 2) / (np.sqrt(2 * np.pi) * widths)
-    density = density.sum(axis=1) / m
+    if 2 * a >= m:
+        raise ValueError(f"a must be below half of the {m} levels; got {a}: a smaller half window broadens less")
+    _checks.choice(method, "method", tuple(METHODS))
+    _checks.choice(reflect, "reflect", (None, True, False))
+    reflect = m / n >= 0.95 if reflect is None else bool(reflect)
+    keep = METHODS[method] if keep is None else _share(keep, "keep")
+    level = _share(level, "level")
+
+    grid, density = _broadened_density(nu, a, reflect)
     peak = np.argmax(density)
-    use = (np.arange(len(grid)) <= peak) | (density > 0.7 * density[peak])
-    x, y = grid[use], density[use]
+    used = (grid <= grid[peak]) | (density > keep * density[peak])
+    window = np.flatnonzero(np.interp(nu, grid, used) > 0.5)
+    window = window[nu[window] <= grid[-1]]
+    if len(window) < 5:
+        raise ValueError(f"nu has a narrow peak in its density, which holds {len(window)} levels: no Marchenko-Pastur bulk to fit")
+    if method == "density":
+        lower = 0.0 if n == m and reflect else nu[0]
+        lower, upper, fraction = _fit_curve("pdf", grid[used], density[used], (lower, lower))
+    else:
+        lower = (0.0, 0.0) if n == m else (0.0, nu[window[len(window) // 2]])
+        lower, upper, fraction = _fit_curve("cdf", nu[window], (window + 0.5) / m, lower)
+    sigma, edges, below, above = _noise(nu, n, m, window, upper, level)
+    return MarchenkoPasturFit(
+        nu_minus=lower,
+        nu_plus=upper,
+        amplitude=4 * fraction / (np.pi * (upper - lower) ** 2),
+        bulk_fraction=fraction,
+        share_below_edge=float(np.mean(nu <= upper)),
+        sigma=sigma,
+        outlier_edge=edges[1],
+        outlier_edge_below=edges[0],
+        n_outliers=above,
+        n_outliers_below=below,
+        shape=(int(shape[0]), int(shape[1])),
+        method=method,
+        reflect=reflect,
+    )
 
-    def residual(upper):
-        shape_ = _curve(x, lower, upper, 1.0)
-        return y - shape_ * (shape_ @ y) / (shape_ @ shape_)
 
-    start = nu[int(0.9 * m)] * 1.15
-    upper = float(scipy.optimize.least_squares(lambda p: residual(p[0] * start), [1.0], bounds=(x[-1] / start * 1.0001, 10)).x[0] * start)
-    shape_ = _curve(x, lower, upper, 1.0)
-    amplitude = float((shape_ @ y) / (shape_ @ shape_))
-    sigma = upper / (np.sqrt(n) + np.sqrt(m))
-    edge = sigma * (np.sqrt(n) + np.sqrt(m)) * (1 + 1 / m ** (2 / 3))
-    return MarchenkoPasturFit(float(lower), upper, sigma, amplitude, amplitude * np.pi * (upper - lower) ** 2 / 4,
-                              float(np.mean(nu <= upper)), float(edge), int(np.sum(nu > edge)), 0, (int(shape[0]), int(shape[1])), method)
+def _singular_values(nu, shape):
+    nu = _checks.levels(nu, "nu", at_least=10)
+    try:
+        n, m = (_checks.integer(side, "shape", at_least=1) for side in sorted(shape, reverse=True))
+    except (TypeError, ValueError):
+        raise ValueError(f"shape must be the two whole numbers of rows and columns; got {shape!r}") from None
+    if len(nu) != m:
+        raise ValueError(f"nu must hold all {m} singular values of a matrix of shape {tuple(shape)}; got {len(nu)}")
+    if nu[0] < 0:
+        raise ValueError(f"nu must hold singular values, which are not negative; got {nu[0]:.3g}")
+    if nu[-1] == 0:
+        raise ValueError("nu must not be all zero: the matrix is empty of weights")
+    return nu, n, m
+
+
+def _share(value, name):
+    if _checks.positive(value, name) >= 1:
+        raise ValueError(f"{name} must be between 0 and 1; got {value!r}")
+    return float(value)
+
+
+def _law(lower, upper):
+    """The Marchenko-Pastur law with these edges, the modified law divided by its weight."""
+    return laws.marchenko_pastur(((upper - lower) / (upper + lower)) ** 2, (upper + lower) / 2)
+
+
+def _broadened_density(nu, a, reflect):
+    """Grid over the bulk and the broadened density on it."""
+    m = len(nu)
+    levels = np.concatenate([-nu[::-1], nu]) if reflect else nu
+    k = np.arange(len(levels) - m, len(levels))
+    width = (levels[np.minimum(k + a, len(levels) - 1)] - levels[np.maximum(k - a, 0)]) / 2
+    if width.min() < 1e-6 * nu[-1]:
+        close = nu[np.argmin(width)]
+        raise ValueError(f"nu has more than {a} levels that coincide, near {close:.3g}: no density; is the matrix rank-deficient or orthogonal?")
+    quartiles = np.quantile(nu, [0.25, 0.5, 0.75])
+    # twice the interquartile range contains a Marchenko-Pastur bulk of any shape, and keeps the grid fine if there are large outliers
+    reach = 2 * (quartiles[2] - quartiles[0])
+    bottom, top = 0.0 if reflect else max(nu[0], quartiles[1] - reach), min(nu[-1], quartiles[1] + reach)
+    # midpoints: the curve starts at the smallest level like a square root, where its derivative would be infinite
+    grid = bottom + (top - bottom) * (np.arange(GRID_POINTS) + 0.5) / GRID_POINTS
+    near_zero = nu < 8 * width if reflect else np.zeros(m, bool)
+    centers, widths = np.concatenate([nu, -nu[near_zero]]), np.concatenate([width, width[near_zero]])
+    exponent = np.minimum(((grid[:, None] - centers) / widths) ** 2 / 2, 50.0)  # far smaller values are slow to compute
+    return grid, np.exp(-exponent) @ (1 / (np.sqrt(2 * np.pi) * m * widths))
+
+
+def _fit_curve(function, x, y, lower_bounds):
+    """Edges and weight for which weight * law.pdf or .cdf is closest to y; the weight enters linearly and is projected out."""
+    span = x[-1] - x[0]
+    fixed = lower_bounds[0] == lower_bounds[1]
+
+    def projected(edges):
+        lower, upper = (lower_bounds[0], *edges) if fixed else edges
+        curve = getattr(_law(lower, upper), function)(x)
+        weight = (curve @ y) / (curve @ curve)
+        return lower, upper, weight, y - weight * curve
+
+    start, low, high = [x[-1] + span / 4], [x[-1]], [x[-1] + 20 * span]
+    if not fixed:
+        inside = np.clip(x[0], 1e-3 * lower_bounds[1], 0.999 * lower_bounds[1])
+        start, low, high = [inside, *start], [lower_bounds[0], *low], [lower_bounds[1], *high]
+    solution = scipy.optimize.least_squares(lambda edges: projected(edges)[-1], start, bounds=(low, high), x_scale=span)
+    lower, upper, weight, _ = projected(solution.x)
+    if upper > x[-1] + 19 * span:
+        raise ValueError("nu has no upper edge of a bulk: its density does not bend down towards larger singular values")
+    return float(lower), float(upper), float(weight)
+
+
+def _noise(nu, n, m, window, upper, level):
+    """Standard deviation of the noise, its edges, and the numbers of levels below and above them, consistent with each other."""
+    sample = window[:: max(1, len(window) // 200)]
+    quantile = laws.tracy_widom.ppf(1 - level)
+    below, above = 0, int(np.sum(nu > upper))
+    seen = []
+    while (below, above) not in seen:
+        seen.append((below, above))
+        rows, columns = n - below - above, m - below - above
+        inside = sample[(sample >= below) & (sample < m - above)]
+        expected = laws.marchenko_pastur(columns / rows, np.sqrt(rows)).ppf((inside - below + 0.5) / columns)
+        sigma = (nu[inside] @ expected) / (expected @ expected)
+        edges = sigma * _lower_edge(rows, columns, quantile), sigma * _upper_edge(rows, columns, quantile)
+        # a level of the fitted window is bulk by definition
+        below = int(np.sum(nu[: sample[0]] < edges[0])) if len(inside) else 0
+        above = int(np.sum(nu[window[-1] + 1 :] > edges[1]))
+    return float(sigma), tuple(map(float, edges)), below, above
+
+
+def _upper_edge(n, m, quantile):
+    """Quantile of the largest singular value of an n x m matrix of unit noise."""
+    root = np.sqrt(n - 1) + np.sqrt(m)
+    return np.sqrt(root**2 + quantile * root * (1 / np.sqrt(n - 1) + 1 / np.sqrt(m)) ** (1 / 3))
+
+
+def _lower_edge(n, m, quantile):
+    """Quantile of the smallest singular value, which is log-normal-like; 0 where noise reaches down to 0."""
+    if m > 0.9 * n:
+        return 0.0
+    root = np.sqrt(n - 0.5) - np.sqrt(m - 0.5)
+    scale = (1 / np.sqrt(m - 0.5) - 1 / np.sqrt(n - 0.5)) ** (1 / 3) / root
+    return np.exp((np.log(root**2) + scale**2 / 8 - quantile * scale) / 2)

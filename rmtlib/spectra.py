@@ -1,3 +1,13 @@
+r"""Singular values and singular vectors of one weight matrix, in ascending order.
+
+The singular value decomposition of a matrix of ``n_out`` rows and ``n_in`` columns is
+
+.. math:: W = \sum_{k=1}^{m} \nu_k\, u_k v_k^T, \qquad \nu_1 \le \dots \le \nu_m, \quad m = \min(n_\mathrm{out}, n_\mathrm{in}),
+
+with ``v_k`` in the space of the layer's inputs and ``u_k`` in the space of its outputs. Both are kept, by these names: which
+of them "the" singular vectors of a square layer are depends on whether a framework stores ``W`` or its transpose.
+"""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -9,18 +19,144 @@ from . import _checks
 
 __all__ = ["Spectrum", "spectrum"]
 
+REFINED_BELOW = 1e-3  # of the largest singular value: these are computed again from W itself, if they are few
+EXACT_BELOW = {True: 1e-7, False: 1e-5}  # with and without vectors, that is with and without this refinement
+ROWS = 256  # rows converted to float64 at a time, so that no second copy of W is alive beside both sets of vectors
+
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
+    """Singular values of a matrix, and its singular vectors as rows in the same order.
+
+    Attributes
+    ----------
+    nu : numpy.ndarray
+        float64, shape ``(k,)`` with ``k = min(shape)``, ascending, in the units of an entry of the matrix.
+    input_vectors : numpy.ndarray or None
+        Right singular vectors, shape ``(k, n_in)``, rows of length 1.
+    output_vectors : numpy.ndarray or None
+        Left singular vectors, shape ``(k, n_out)``, rows of length 1. Signs belong together:
+        ``W = output_vectors.T @ numpy.diag(nu) @ input_vectors``.
+    shape : tuple of int
+        ``(n_out, n_in)``.
+    """
+
     nu: np.ndarray
     input_vectors: np.ndarray | None
     output_vectors: np.ndarray | None
     shape: tuple[int, int]
 
 
-def spectrum(W, vectors: bool = True) -> Spectrum:
-    W = _checks.matrix(W).astype(np.float64)
-    if vectors:
-        U, nu, Vt = scipy.linalg.svd(W, full_matrices=False)
-        return Spectrum(nu[::-1], Vt[::-1], U.T[::-1], W.shape)
-    return Spectrum(scipy.linalg.svdvals(W)[::-1], None, None, W.shape)
+def spectrum(W, vectors: bool = True, *, exact: bool = False) -> Spectrum:
+    r"""Singular values, ascending, and singular vectors in input and output space.
+
+    Parameters
+    ----------
+    W : array_like
+        Real matrix of shape ``(n_out, n_in)``, as torch stores a dense layer.
+    vectors : bool
+        Also compute the vectors of both spaces.
+    exact : bool
+        Decompose `W` itself even where its Gram matrix would do.
+
+    Returns
+    -------
+    Spectrum
+
+    Raises
+    ------
+    ValueError
+        If `W` is not a finite real matrix of at least 2 x 2, or is zero, constant or rank deficient: singular values that are
+        zero up to rounding, ``nu <= max(shape) * eps * max(nu)`` in float64, have neither a level spacing nor a vector.
+
+    Notes
+    -----
+    All arithmetic is float64. By default the eigenvectors of the smaller Gram matrix (:math:`W^T W` for ``n_out >= n_in``) are
+    computed, and the other space by multiplication with `W`. Forming the Gram matrix squares the condition number: an
+    eigenvalue carries an error of about :math:`\epsilon\nu_m^2`, a singular value one of :math:`\epsilon\nu_m^2/\nu_k`, and two
+    vectors obtained by multiplication are orthogonal to :math:`\epsilon\nu_m^2/(\nu_j\nu_k)`. Hence
+
+    - singular values below 0.001 of the largest are refined, by a decomposition of `W` restricted to their eigenvectors. A
+      square Gaussian matrix has about ``N / 800`` of them;
+    - where more than one in 16 is that small, or the smallest one lies below 1e-7 of the largest (1e-5 without vectors,
+      where nothing is refined), LAPACK decomposes `W` itself, as with ``exact=True``.
+
+    A singular value therefore has a relative error of at most 1e-5, and rows are orthonormal to 1e-5; on random matrices
+    of 2048 x 2048 both are near 1e-9, on those with aspect ratio 4 near 1e-14. A statistic of `m` levels sees no
+    difference above ``1 / m**2`` of a spacing.
+
+    The cost is that of two products and one symmetric eigenproblem of size ``k``; the memory, beside `W` and the result, is
+    less than one more float64 copy of the matrix.
+
+    Examples
+    --------
+    >>> s = spectrum([[0.0, 2.0], [1.0, 0.0], [0.0, 0.0]])
+    >>> s.nu, s.output_vectors.shape
+    (array([1., 2.]), (2, 3))
+    """
+    W = _checks.matrix(W)
+    low, high = float(W.min()), float(W.max())
+    if low == high == 0:
+        raise ValueError("W is zero: it has no spectrum to analyse")
+    if low == high:
+        raise ValueError(f"W is constant (every entry is {low:.6g}): it has rank 1 and no spectrum to analyse")
+    result = None
+    if not exact and 1e-100 < max(-low, high) < 1e100:
+        result = _from_gram(W, vectors)
+    nu, inputs, outputs = _from_svd(W, vectors) if result is None else result
+    zeros = np.count_nonzero(nu <= max(W.shape) * np.finfo(np.float64).eps * nu[-1])
+    if zeros:
+        raise ValueError(
+            f"W is rank deficient: {zeros} of its {len(nu)} singular values are zero up to rounding; "
+            f"remove dependent or empty rows and columns first ({_empty(W)})"
+        )
+    return Spectrum(nu, inputs, outputs, W.shape)
+
+
+def _from_gram(W, vectors):
+    """Both sides by way of the smaller Gram matrix, or None where that would lose too many digits."""
+    transposed = W.shape[0] < W.shape[1]
+    A = W.T if transposed else W
+    values = scipy.linalg.eigh(
+        _gram(A), lower=True, eigvals_only=not vectors, overwrite_a=True, check_finite=False, driver="evd" if vectors else "evr"
+    )
+    values, near = values if vectors else (values, None)
+    nu = np.sqrt(np.maximum(values, 0))
+    if nu[0] <= EXACT_BELOW[vectors] * nu[-1]:
+        return None
+    if not vectors:
+        return nu, None, None
+    near = near.T
+    small = np.count_nonzero(nu < REFINED_BELOW * nu[-1])
+    if 16 * small > len(nu):
+        return None
+    far = np.empty((len(nu), A.shape[0]))
+    for i in range(0, A.shape[0], ROWS):
+        np.matmul(near, A[i : i + ROWS].T.astype(np.float64, copy=False), out=far[:, i : i + ROWS])
+    if small:
+        left, lengths, right = scipy.linalg.svd(far[:small], full_matrices=False, check_finite=False)
+        near[:small] = left[:, ::-1].T @ near[:small]
+        far[:small] = right[::-1] * lengths[::-1, None]
+    nu = np.sqrt(np.einsum("ij,ij->i", far, far))
+    far /= nu[:, None]
+    nu.sort()
+    return (nu, far, near) if transposed else (nu, near, far)
+
+
+def _gram(A):
+    """``A.T @ A`` in float64 for an A with at least as many rows as columns."""
+    A = A.astype(np.float64, copy=False)
+    return (A.T @ A).T
+
+
+def _from_svd(W, vectors):
+    W = W.astype(np.float64)
+    if not vectors:
+        return scipy.linalg.svdvals(W, overwrite_a=True, check_finite=False)[::-1].copy(), None, None
+    u, nu, vt = scipy.linalg.svd(W, full_matrices=False, overwrite_a=True, check_finite=False)
+    return nu[::-1].copy(), vt[::-1].copy(), np.ascontiguousarray(u.T[::-1])
+
+
+def _empty(W):
+    rows, columns = np.count_nonzero(~W.any(axis=1)), np.count_nonzero(~W.any(axis=0))
+    return f"{rows} rows and {columns} columns hold only zeros"

@@ -1,3 +1,15 @@
+r"""Unfolding: singular values become levels :math:`\xi` of mean spacing 1, so that layers of any size can be compared.
+
+A level is mapped by a smooth version :math:`F` of the staircase that counts the levels below it, :math:`\xi_i = F(\nu_i)`.
+The choice of :math:`F` is part of every statistic of the :math:`\xi`. Three are offered:
+
+- ``"broadened"``, the paper's: each level is smeared into a Gaussian over its neighbours, so that :math:`F` follows the
+  spectrum itself. It needs no model, but hides fluctuations of the spectrum that are longer than the half window `a`.
+- ``"marchenko_pastur"``, the exact law of a random matrix: the control for initial weights. It hides nothing, and shows the
+  departure of the density from the law as if it were a fluctuation.
+- ``"polynomial"``, a fit to the staircase.
+"""
+
 from __future__ import annotations
 
 import numpy as np
@@ -7,23 +19,143 @@ from . import _checks
 
 __all__ = ["unfold"]
 
+REACH = 8.3  # widths beyond which a Gaussian cumulative is 0 or 1 to less than float64's rounding
 
-def unfold(nu, *, a: int = 15, method: str = "broadened", shape=None, sigma=None, degree: int = 9, edges: str = "drop") -> np.ndarray:
+
+def unfold(
+    nu,
+    *,
+    a: int = 15,
+    method: str = "broadened",
+    shape: tuple[int, int] | None = None,
+    sigma: float | None = None,
+    degree: int = 7,
+    edges: str = "drop",
+) -> np.ndarray:
+    r"""Map levels to unit mean spacing.
+
+    Parameters
+    ----------
+    nu : array of shape (m,)
+        Singular values (or other levels), ascending.
+    a : int
+        Half window of the broadening, in levels per side.
+    method : {"broadened", "marchenko_pastur", "polynomial"}
+        Which smooth staircase maps the levels.
+    shape : tuple of int
+        Shape of the matrix, in either order; needed by, and only used by, ``"marchenko_pastur"``.
+    sigma : float, optional
+        Standard deviation of an entry of the matrix, for ``"marchenko_pastur"``. Without it, the scale at which the quantiles
+        of the law fit the middle 80 % of the singular values best: large outliers leave it alone.
+    degree : int
+        Degree of the ``"polynomial"``.
+    edges : {"drop", "keep"}
+        What ``"broadened"`` does with the levels near the ends. The paper drops them. ``"keep"`` maps all levels, with windows
+        cut off at the ends.
+
+    Returns
+    -------
+    numpy.ndarray
+        Unfolded levels, ascending, counted from the lower end of the spectrum: ``m - 4 * a`` of them for ``"broadened"`` with
+        ``edges="drop"``, else ``m``.
+
+    Raises
+    ------
+    ValueError
+        If `nu` is not ascending or too short (``4 * a + 2`` levels for ``"broadened"``, ``2 * a + 1`` where the edges are kept,
+        ``degree + 2`` for ``"polynomial"``), if ``2 * a + 1`` levels coincide, if `shape` is missing or does not fit, or if
+        the polynomial falls between two levels.
+
+    Notes
+    -----
+    The broadened staircase is a sum of Gaussian cumulatives, one for each level that has `a` neighbours on both sides,
+
+    .. math:: F(\nu) = \sum_{k=a+1}^{m-a} \Phi\!\left(\frac{\nu - \nu_k}{\sigma_k}\right),
+              \qquad \sigma_k = \frac{\nu_{k+a} - \nu_{k-a}}{2},
+
+    evaluated at the levels that have `a` of these on both sides: for ``m = 512`` and ``a = 15`` 482 kernels and 452 levels, so
+    that the 30 smallest and the 30 largest singular values take no part. About one width inside the outermost kernel the density
+    of the outermost levels is still underestimated (spacings near 0.85 instead of 1 at the ends, on noise). With
+    ``edges="keep"`` spacings are 0.6 to 1.2 at the ends, and near 1 about 2 a levels inside. Kernels are
+    evaluated within 8.3 widths only, which changes nothing beyond rounding and costs ``O(a m)`` instead of ``O(m**2)``.
+
+    Marchenko-Pastur levels beyond the ends of the law map to 0 or m exactly: several outliers coincide there, with spacing 0.
+
+    References
+    ----------
+    Thamm, Staats and Rosenow, Phys. Rev. E 106, 054124 (2022). Bruus and Anglès d'Auriac, Phys. Rev. B 55, 9142 (1997).
+
+    Examples
+    --------
+    >>> xi = unfold(np.linspace(1, 2, 200) ** 2)
+    >>> len(xi), np.allclose(np.diff(xi)[40:-40], 1, atol=0.01)
+    (140, True)
+    """
     nu = _checks.levels(nu, "nu")
-    m = len(nu)
+    _checks.choice(method, "method", ("broadened", "marchenko_pastur", "polynomial"))
     if method == "broadened":
-        if edges == "drop":
-            k = np.arange(a, m - a)
-            x = nu[2 * a : m - 2 * a]
-        else:
-            k, x = np.arange(m), nu
-        width = (nu[np.minimum(k + a, m - 1)] - nu[np.maximum(k - a, 0)]) / 2
-        return ndtr((x[:, None] - nu[k]) / width).sum(axis=1)
-    if method == "polynomial":
-        return np.polynomial.Polynomial.fit(nu, np.arange(m) + 0.5, degree)(nu)
+        return _broadened(nu, _checks.integer(a, "a", at_least=1), _checks.choice(edges, "edges", ("drop", "keep")))
+    if method == "marchenko_pastur":
+        return _marchenko_pastur(nu, shape, sigma)
+    return _polynomial(nu, _checks.integer(degree, "degree", at_least=1))
+
+
+def _broadened(nu, a, edges):
+    m = len(nu)
+    needed, words = (4 * a + 2, "4 a + 2") if edges == "drop" else (2 * a + 1, "2 a + 1")
+    if m < needed:
+        raise ValueError(f"nu must hold at least {words} = {needed} levels to be broadened over a = {a} neighbours; got {m}")
+    kernels = np.arange(a, m - a) if edges == "drop" else np.arange(m)
+    levels = nu[2 * a : m - 2 * a] if edges == "drop" else nu
+    widths = (nu[np.minimum(kernels + a, m - 1)] - nu[np.maximum(kernels - a, 0)]) / 2
+    narrow = np.argmin(widths)
+    if widths[narrow] <= 8 * np.finfo(np.float64).eps * np.abs(nu[[0, -1]]).max():
+        raise ValueError(
+            f"nu holds coinciding levels: the {a} levels on either side of nu = {nu[kernels[narrow]]:.6g} have no width, "
+            "and a degenerate spectrum has no level spacing"
+        )
+    return _staircase(levels, nu[kernels], widths)
+
+
+def _staircase(levels, centers, widths):
+    """Sum of Gaussian cumulatives at ascending levels."""
+    first = np.searchsorted(levels, centers - REACH * widths)
+    last = np.searchsorted(levels, centers + REACH * widths)
+    partial = np.zeros(len(levels))
+    for center, width, i, j in zip(centers, widths, first, last, strict=True):
+        partial[i:j] += ndtr((levels[i:j] - center) / width)
+    complete = np.bincount(last, minlength=len(levels) + 1)[:-1]
+    return partial + np.cumsum(complete)
+
+
+def _marchenko_pastur(nu, shape, sigma):
     from . import laws
 
-    n, m = max(shape), min(shape)
+    if shape is None:
+        raise ValueError("shape of the matrix, (n_out, n_in), is needed by method='marchenko_pastur'; got None")
+    if len(shape) != 2 or min(shape) != len(nu):
+        raise ValueError(f"shape must be (n_out, n_in) of a matrix with as many singular values as nu, {len(nu)}; got {shape}")
+    m, n = sorted(shape)
     if sigma is None:
-        sigma = np.sqrt(np.sum(nu**2) / (n * m))
-    return m * laws.marchenko_pastur(m / n, sigma * np.sqrt(n)).cdf(nu)
+        middle = slice(m // 10, m - m // 10)
+        quantiles = laws.marchenko_pastur(m / n).ppf((np.arange(m)[middle] + 0.5) / m)
+        scale = (nu[middle] @ quantiles) / (quantiles @ quantiles)
+    else:
+        scale = _checks.positive(sigma, "sigma") * np.sqrt(n)
+    return m * laws.marchenko_pastur(m / n, scale).cdf(nu)
+
+
+def _polynomial(nu, degree):
+    m = len(nu)
+    if m < degree + 2:
+        raise ValueError(f"nu must hold at least degree + 2 = {degree + 2} levels; got {m}")
+    if nu[0] == nu[-1]:
+        raise ValueError(f"nu holds {m} coinciding levels: a degenerate spectrum has no level spacing")
+    xi = np.polynomial.Polynomial.fit(nu, np.arange(m) + 0.5, degree)(nu)
+    falls = np.flatnonzero((np.diff(xi) <= 0) & (np.diff(nu) > 0))
+    if len(falls):
+        raise ValueError(
+            f"the polynomial of degree {degree} falls between nu = {nu[falls[0]]:.6g} and {nu[falls[0] + 1]:.6g}: "
+            "take a lower degree, or leave out the outliers"
+        )
+    return xi

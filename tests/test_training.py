@@ -277,6 +277,11 @@ def outcome(name, codes):
     files = sorted(file.name for file in path.iterdir())
     return {"codes": codes, "before": before, "files": files, "sha256": {f: runs.file_sha256(path / f) for f in files}}
 
+# First a whole run: what torch imports at its first step need not be imported in every fork.
+train(config, folder=folder, name="warm", progress=False)
+start = time.perf_counter()
+train(config, folder=folder, name="timed", progress=False)
+duration, moments = time.perf_counter() - start, random.Random(1)
 owners = {"fsync": os, "replace": os, "step": torch.optim.SGD}
 report = {}
 for scenario in scenarios:
@@ -284,9 +289,6 @@ for scenario in scenarios:
     name = "-".join(map(str, scenario))
     code = victim(name, lambda: killed_at(owners[call], call, count, **{how: True} if how != "before" else {}))
     report[name] = outcome(name, [code])
-start = time.perf_counter()
-train(config, folder=folder, name="timed", progress=False)
-duration, moments = time.perf_counter() - start, random.Random(1)
 report["often"] = outcome("often", [victim("often", lambda: None, moments.random() * duration) for _ in range(5)])
 print(json.dumps(report))
 """
@@ -294,20 +296,17 @@ print(json.dumps(report))
 SCENARIOS = [
     ("step", 2, "before"),
     ("fsync", 1, "halve"),
-    ("replace", 1, "before"),
     ("replace", 1, "after"),
     ("step", 5, "after"),
     ("fsync", 2, "halve"),
-    ("fsync", 2, "after"),
-    ("replace", 2, "after"),
-    ("fsync", 3, "halve"),
+    ("replace", 2, "before"),
     ("replace", 3, "after"),
     ("fsync", 4, "halve"),
     ("replace", 4, "after"),
     ("fsync", 5, "halve"),
     ("replace", 5, "after"),
     ("fsync", 6, "halve"),
-    ("replace", 6, "before"),
+    ("replace", 6, "after"),
 ]
 
 
@@ -325,7 +324,7 @@ def killed(tmp_path_factory):
 def test_a_run_resumed_after_sigkill_equals_an_uninterrupted_one_bit_by_bit(scenario, killed, quick):
     outcome = killed[scenario]
     assert -9 in outcome["codes"]
-    if scenario != "often":
+    if scenario not in ("often", "replace-6-after"):
         assert "run.json" not in outcome["before"]
     assert outcome["files"] == ["history.csv", "run.json", "weights.safetensors"]
     recorded = json.loads((quick.path / "run.json").read_text())["sha256"]
@@ -337,7 +336,9 @@ def test_sigkill_leaves_the_files_that_the_moment_has_reached(killed):
     assert killed["replace-1-after"]["before"] == ["checkpoint.safetensors"]
     (half,) = killed["fsync-1-halve"]["before"]
     assert half.startswith("checkpoint.safetensors.")
-    assert killed["replace-5-after"]["before"] == ["checkpoint.safetensors", "history.csv", "weights.safetensors"]
+    results = ["checkpoint.safetensors", "history.csv", "weights.safetensors"]
+    assert killed["replace-5-after"]["before"] == results
+    assert killed["replace-6-after"]["before"] == sorted([*results, "run.json"])
 
 
 class _Stop(Exception):
@@ -364,7 +365,7 @@ def stopped(tmp_path, monkeypatch):
 
 def test_an_interrupted_run_is_no_result(stopped):
     assert [file.name for file in stopped.iterdir()] == ["checkpoint.safetensors"]
-    with pytest.raises(RunError, match="incomplete: run.json missing; train it again to finish it"):
+    with pytest.raises(RunError, match="incomplete: run.json, .* missing; train it again to finish it"):
         load_run(stopped.name, folder=stopped.parent)
 
 

@@ -240,6 +240,8 @@ def test_fused_attention_weights_are_split_on_request(name):
 def test_attention_weights_that_interleave_heads_stay_whole():
     array = gaussian(3 * 64, 64)
     assert_same_layers(load_weights({"query_key_value.weight": array}, split_qkv=True), {"query_key_value": array})
+    grouped_query = gaussian(3 * 80, 64)
+    assert_same_layers(load_weights({"attn.qkv.weight": grouped_query}, split_qkv=True), {"attn.qkv": grouped_query})
 
 
 def test_gpt2_files_that_store_inputs_first_are_transposed():
@@ -307,11 +309,18 @@ def test_layers_of_files_that_sort_by_name_come_in_numerical_order(tmp_path):
     assert list(weights) == [f"layer.{i}" for i in range(12)]
 
 
-def test_a_live_torch_module_is_read_and_never_changed():
+def test_arrays_in_memory_are_never_changed():
+    array = gaussian(70, 80)
+    load_weights({"w": array})["w"].matrix[:] = 0
+    np.testing.assert_array_equal(array, gaussian(70, 80))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_a_live_torch_module_is_read_and_never_changed(dtype):
     import torch
 
     model = torch.nn.Sequential(torch.nn.Embedding(90, 64), torch.nn.Linear(64, 70), torch.nn.BatchNorm1d(70))
-    model = model.to(torch.bfloat16)
+    model = model.to(getattr(torch, dtype))
     weights = load_weights(model)
     assert {name: layer.kind for name, layer in weights.items()} == {"0": "embedding", "1": "dense"}
     before = model[1].weight.detach().clone()

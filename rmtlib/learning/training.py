@@ -157,6 +157,7 @@ def train(
     if (path / "run.json").exists():
         run = load_run(path.name, folder=folder)
         _require_same(config, run.config, path)
+        _remove_leftovers(path)
         return run
     path.mkdir(parents=True, exist_ok=True)
     checkpoint = path / "checkpoint.safetensors"
@@ -308,6 +309,10 @@ def _finish(path, config, initial, network, data: Dataset, history, seconds):
         "sha256": {file: file_sha256(path / file) for file in ("history.csv", "weights.safetensors")},
     }
     _record(path, config, "completed", seconds, **results)
+    _remove_leftovers(path)
+    return load_run(path.name, folder=path.parent)
+
+
+def _remove_leftovers(path):
     for leftover in (path / "checkpoint.safetensors", *path.glob("*.part")):
         leftover.unlink(missing_ok=True)
-    return load_run(path.name, folder=path.parent)

@@ -27,7 +27,8 @@ from rmtlib.unfolding import unfold
 
 NULLS = Path(calibration.__file__).parent / "nulls"
 
-EXCEEDANCE = np.r_[0.9999, 0.999, 0.99, 0.98, 0.95, np.arange(0.9, 0.09, -0.05), 0.07, 0.05, 0.03, 0.02, 0.01, 3e-3, 1e-3, 1e-4, 1e-6]
+EXCEEDANCE = np.r_[0.9999, 0.999, 0.99, 0.98, 0.95, np.arange(0.9, 0.09, -0.05)]
+EXCEEDANCE = np.r_[EXCEEDANCE, 0.07, 0.05, 0.03, 0.02, 0.01, 3e-3, 1e-3, 1e-4, 1e-6]
 FITTED = 0.02
 SIZES = (17, 24, 32, 45, 64, 77, 96, 128, 192, 256, 384, 512, 768, 1024, 2048, 4096)
 POOLED = (8, 16, 64)
@@ -104,7 +105,8 @@ def spacings_table():
         for recipe in recipes:
             rows[recipe].append((m - levels_lost(recipe) - 1, quantiles(found[recipe])))
             square, tall = np.quantile(found[recipe][::2], 0.95), np.quantile(found[recipe][1::2], 0.95)
-            print(f"{m} {recipe}: 5 % point {np.quantile(found[recipe], 0.95):.3f}, square {square:.3f}, 2:1 {tall:.3f}", flush=True)
+            both = np.quantile(found[recipe], 0.95)
+            print(f"{m} {recipe}: 5 % point {both:.3f}, square {square:.3f}, 2:1 {tall:.3f}", flush=True)
         print(f"{m}: {time.perf_counter() - began:.0f} s", flush=True)
     for recipe in RECIPES[:3]:
         # Distant parts of a spectrum are independent, so spectra of 1024 levels side by side stand for a longer one.
@@ -156,28 +158,30 @@ def student(shape, rng):
     return rng.standard_t(10, shape)
 
 
+def shares(p):
+    return f"{np.mean(p):.3f} {np.mean(p < 0.05):.4f} {np.mean(p < 0.3):.3f}"
+
+
 def rates(matrices):
-    print("entries shape matrices | spacings: mean p, P(p<.05) scipy | mean, P(<.05), P(<.3) calibrated | vectors: the same, input, output")
+    print("mean p, P(p < .05), P(p < .3); scipy, then calibrated")
     for shape in ((300, 300), (512, 512), (1024, 512), (700, 300), (150, 2700)):
         for entries in (gaussian, glorot, student):
             rng = np.random.default_rng([7, *shape])
-            p, vectors = [], []
+            spaced, vectors, curves = [], [], []
             for _ in range(matrices):
                 found = spectrum(entries(shape, rng).astype(np.float64))
                 test = spacing_test(unfold(found.nu))
-                p.append((test.pvalue, test.calibrated_pvalue))
+                spaced.append((test.pvalue, test.calibrated_pvalue))
                 for v in (found.input_vectors, found.output_vectors):
-                    t = porter_thomas(v)
-                    vectors.append((t.pvalue, t.calibrated_pvalue, np.std(t.moving_mean),
-                                    np.any((t.moving_mean < t.band[0]) | (t.moving_mean > t.band[1])), t.moving_mean.min()))
-            p = np.array(p)
-            old, new = (np.concatenate([v[i] for v in vectors]) for i in (0, 1))
-            print(f"{entries.__name__} {shape} {matrices} | {p[:, 0].mean():.3f} {np.mean(p[:, 0] < 0.05):.3f} | "
-                  f"{p[:, 1].mean():.3f} {np.mean(p[:, 1] < 0.05):.3f} {np.mean(p[:, 1] < 0.3):.3f} | "
-                  f"{old.mean():.3f} {np.mean(old < 0.05):.4f} {np.mean(old < 0.3):.3f} | "
-                  f"{new.mean():.3f} {np.mean(new < 0.05):.4f} {np.mean(new < 0.3):.3f} | moving mean SD "
-                  f"{np.mean([v[2] for v in vectors]):.4f} leaves band {np.mean([v[3] for v in vectors]):.3f} min {np.mean([v[4] for v in vectors]):.3f}",
-                  flush=True)
+                    test = porter_thomas(v)
+                    low, high = test.moving_mean.min(), test.moving_mean.max()
+                    vectors.append((test.pvalue, test.calibrated_pvalue))
+                    curves.append((test.moving_mean.std(), low, low < test.band[0] or high > test.band[1]))
+            spaced, vectors = np.array(spaced).T, np.concatenate(vectors, axis=1)
+            sd, low, outside = np.mean(curves, axis=0)
+            print(f"{entries.__name__} {shape}, {matrices} matrices: spacings {shares(spaced[0])}, {shares(spaced[1])}; "
+                  f"vectors {shares(vectors[0])}, {shares(vectors[1])}; "
+                  f"moving mean SD {sd:.4f}, minimum {low:.3f}, leaves band {outside:.3f}", flush=True)
 
 
 def departures(m, rng):
