@@ -4,23 +4,29 @@
 """
 
 from . import claims, ensembles, figures, laws
+from .analysis import LayerAnalysis, analyse, analyse_network
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
-from .number_variance import number_variance, rigidity
-from .porter_thomas import PorterThomasTest, porter_thomas
+from .number_variance import NumberVariance, number_variance, number_variance_curve, rigidity
+from .porter_thomas import PorterThomasTest, participation_ratio, porter_thomas
 from .spacings import SpacingTest, spacing_ratios, spacing_test, spacings
 from .spectra import Spectrum, spectrum
 from .unfolding import unfold
-from .weights import Layer, Weights, load_weights
+from .weights import Layer, Weights, WeightsError, load_weights
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Layer",
+    "LayerAnalysis",
     "MarchenkoPasturFit",
+    "NumberVariance",
     "PorterThomasTest",
     "SpacingTest",
     "Spectrum",
     "Weights",
+    "WeightsError",
+    "analyse",
+    "analyse_network",
     "claims",
     "ensembles",
     "figures",
@@ -28,6 +34,8 @@ __all__ = [
     "laws",
     "load_weights",
     "number_variance",
+    "number_variance_curve",
+    "participation_ratio",
     "porter_thomas",
     "rigidity",
     "spacing_ratios",

@@ -74,14 +74,13 @@ class LayerAnalysis:
     def summary(self) -> str:
         """Where information sits, in one line."""
         found = []
-        if self.bulk.n_outliers or self.bulk.n_outliers_below:
-            below = f" and {self.bulk.n_outliers_below} below" if self.bulk.n_outliers_below else ""
-            found.append(f"{self.bulk.n_outliers} singular values above{below} the bulk")
+        for place, count in (("above", self.bulk.n_outliers), ("below", self.bulk.n_outliers_below)):
+            if count:
+                found.append(f"{count} singular value{'s' * (count > 1)} {place} the bulk")
         for side, vectors in self.informative.items():
             if len(vectors):
-                upper = np.mean(vectors >= 0.9 * len(self.nu))
-                place = "" if upper < 0.5 else f", {upper:.0%} of them in the top tenth"
-                found.append(f"{len(vectors)} {side} vectors{place}")
+                top = np.mean(vectors >= 0.9 * len(self.nu))
+                found.append(f"{len(vectors)} {side} vector{'s' * (len(vectors) > 1)}, {top:.0%} of them in the top tenth")
         if self.spacing.calibrated_pvalue < 0.05:
             found.append(f"spacings (p = {self.spacing.calibrated_pvalue:.2g})")
         return f"{self.name}: " + ("; ".join(found) if found else "nothing found that noise would not show")
@@ -232,4 +231,4 @@ def analyse_network(weights, *, a: int = 15, progress: bool = True):
             rows.append(analyse(layer, a=a, name=name).row())
         except ValueError as error:
             rows.append({"layer": name, "shape": layer.matrix.shape, "summary": f"{name}: not analysed: {error}"})
-    return pd.DataFrame(rows, columns=None if rows else ["layer", "shape", "summary"])
+    return pd.DataFrame(rows)

@@ -84,7 +84,7 @@ def spacing_panel(ax, s, *, law, color=COLORS["trained"], label="trained", inset
     ax.plot(x, law.pdf(x), "--", color=COLORS["law"], label="Wigner surmise")
     ax.set(xlabel="spacing $s$ (mean spacings)", ylabel="density $P(s)$", xlim=(0, 3.5))
     if inset:
-        small = ax.inset_axes([0.62, 0.42, 0.36, 0.4])
+        small = ax.inset_axes([0.64, 0.34, 0.35, 0.38])
         small.step(np.sort(s), np.arange(1, len(s) + 1) / len(s), where="post", color=color)
         small.plot(x, law.cdf(x), "--", color=COLORS["law"])
         small.set(xlim=(0, 3), ylim=(0, 1), xticks=[0, 1, 2, 3], yticks=[0, 1])

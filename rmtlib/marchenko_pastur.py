@@ -172,7 +172,7 @@ def fit_marchenko_pastur(
     else:
         lower = (0.0, 0.0) if n == m else (0.0, nu[window[len(window) // 2]])
         lower, upper, fraction = _fit_curve("cdf", nu[window], (window + 0.5) / m, lower)
-    sigma, edges, below, above = _noise(nu, n, m, window, upper, level)
+    sigma, edges, below, above = _noise(nu, n, m, window, level)
     return MarchenkoPasturFit(
         nu_minus=lower,
         nu_plus=upper,
@@ -259,23 +259,23 @@ def _fit_curve(function, x, y, lower_bounds):
     return float(lower), float(upper), float(weight)
 
 
-def _noise(nu, n, m, window, upper, level):
+def _noise(nu, n, m, window, level):
     """Standard deviation of the noise, its edges, and the numbers of levels below and above them, consistent with each other."""
-    sample = window[:: max(1, len(window) // 200)]
     quantile = laws.tracy_widom.ppf(1 - level)
-    below, above = 0, int(np.sum(nu > upper))
-    seen = []
-    while (below, above) not in seen:
-        seen.append((below, above))
+    sample = window[:: max(1, len(window) // 200)]
+    seen, outside = [], (0, 0)
+    # from no outliers on: starting from all levels above the fitted edge finds up to five times as many false ones
+    while outside not in seen:
+        seen.append(outside)
+        below, above = outside
         rows, columns = n - below - above, m - below - above
-        inside = sample[(sample >= below) & (sample < m - above)]
+        inside = sample[sample >= below]
         expected = laws.marchenko_pastur(columns / rows, np.sqrt(rows)).ppf((inside - below + 0.5) / columns)
         sigma = (nu[inside] @ expected) / (expected @ expected)
-        edges = sigma * _lower_edge(rows, columns, quantile), sigma * _upper_edge(rows, columns, quantile)
-        # a level of the fitted window is bulk by definition
-        below = int(np.sum(nu[: sample[0]] < edges[0])) if len(inside) else 0
-        above = int(np.sum(nu[window[-1] + 1 :] > edges[1]))
-    return float(sigma), tuple(map(float, edges)), below, above
+        edges = float(sigma * _lower_edge(rows, columns, quantile)), float(sigma * _upper_edge(rows, columns, quantile))
+        # levels beside the fitted window only, so that enough of them stay to estimate the noise from
+        outside = int(np.sum(nu[: window[len(window) // 2]] < edges[0])), int(np.sum(nu[window[-1] + 1 :] > edges[1]))
+    return float(sigma), edges, *outside
 
 
 def _upper_edge(n, m, quantile):
