@@ -233,7 +233,7 @@ def spiked(shape: tuple[int, int], rng, *, strengths, sigma: float | None = None
     --------
     >>> planted = spiked((2000, 500), 0, strengths=[1.5, 3.0])
     >>> np.linalg.svd(planted.matrix, compute_uv=False)[1::-1].round(1), planted.singular_values.round(1)
-    (array([1.9 , 3.2 ]), array([1.9 , 3.2 ]))
+    (array([1.9, 3.2]), array([1.9, 3.2]))
     """
     shape = _shape(shape)
     if len(shape) != 2 or min(shape) < 2:

@@ -129,7 +129,9 @@ def porter_thomas_panel(ax, test, *, color=COLORS["trained"], label="trained"):
         Of the points and the moving mean.
     """
     last = len(test.pvalue) - 1
-    ax.axhspan(*test.band, color=COLORS["band"], lw=0, label="95 % null band", zorder=0)
+    # A second test on the same axis shows its band, but the legend names it once.
+    name = None if ax.patches else "95 % null band"
+    ax.axhspan(*test.band, color=COLORS["band"], lw=0, label=name, zorder=0)
     ax.plot(np.arange(last + 1) / last, test.calibrated_pvalue, ".", ms=2.5, alpha=0.3, color=color)
     ax.plot(test.positions / last, test.moving_mean, color=color, lw=1.8, label=label)
     ax.set(xlabel="rank (0 smallest, 1 largest)", ylabel="Porter–Thomas $p$", xlim=(0, 1), ylim=(0, 1))

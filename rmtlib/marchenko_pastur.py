@@ -1,7 +1,8 @@
 r"""Modified Marchenko-Pastur fit: how much of a spectrum is random bulk, where the bulk ends, and what lies beyond.
 
-A random n x m matrix (n >= m) has singular values with the Marchenko-Pastur density, with edges :math:`\sigma(\sqrt n \pm \sqrt m)`.
-There is no theory for a trained matrix; the paper keeps the form of the law and frees its parameters,
+The singular values of a random n x m matrix, n >= m, follow the Marchenko-Pastur law with edges
+:math:`\sigma(\sqrt n \pm \sqrt m)`. There is no theory for a trained matrix; the paper keeps the form of the law and frees its
+parameters,
 
 .. math:: y(\nu) = \frac{A}{\nu} \sqrt{(\nu_+^2 - \nu^2)(\nu^2 - \nu_-^2)}, \qquad
           f = \int y \, d\nu = \frac{\pi A}{4} (\nu_+ - \nu_-)^2,
@@ -80,7 +81,14 @@ class MarchenkoPasturFit:
 
 
 def fit_marchenko_pastur(
-    nu, shape, *, a: int = 15, method: str = "counting", reflect: bool | None = None, keep: float | None = None, level: float = 0.01
+    nu,
+    shape: tuple[int, int],
+    *,
+    a: int = 15,
+    method: str = "counting",
+    reflect: bool | None = None,
+    keep: float | None = None,
+    level: float = 0.01,
 ) -> MarchenkoPasturFit:
     r"""Fit the modified Marchenko-Pastur law to singular values and count the levels beyond the bulk.
 
@@ -117,24 +125,29 @@ def fit_marchenko_pastur(
 
     Notes
     -----
-    *Curve.* Kernels have the width :math:`(\nu_{k+a} - \nu_{k-a})/2` with indices clipped to the spectrum, all m of them. On noise
-    the broadening shifts the fitted edge of "density", most for square matrices; the counting function needs no broadening and is
-    free of this. Mean and standard deviation of :math:`\nu_+` over the exact edge, 50 Gaussian matrices each:
+    *Curve.* All m kernels have the width :math:`(\nu_{k+a} - \nu_{k-a})/2`, with indices clipped to the spectrum. On noise the
+    broadening shifts the edge that "density" finds, most for square matrices, whose kernels leak through zero; the counting
+    function needs no broadening. Mean and standard deviation of :math:`\nu_+` over the exact edge, 50 Gaussian matrices each:
 
     ==============================  ===============  ===============  ===============
     fit                             512 x 512        1024 x 512       4096 x 1000
     ==============================  ===============  ===============  ===============
-    counting (default)              -                -                -
-    density, reflect=True           -                -                -
-    density, reflect=False (paper)  -                -                -
+    counting (default)              0.998 +- 0.008   1.000 +- 0.006   1.000 +- 0.002
+    density, reflect=True           1.007 +- 0.015
+    density, reflect=False (paper)  1.070 +- 0.020   1.013 +- 0.013   1.003 +- 0.005
     ==============================  ===============  ===============  ===============
 
-    *Noise and outliers.* With r levels outside, the others are taken as the spectrum of an (n - r) x (m - r) noise matrix; its
-    ``sigma`` makes their quantiles those of the Marchenko-Pastur law over the fitted window. The largest level of such noise
-    follows the Tracy-Widom law around :math:`\sigma(\sqrt{n-1} + \sqrt m)`; its quantile 1 - ``level`` is ``outlier_edge``, r is
-    counted again, until it stays the same. The lower edge has a Tracy-Widom law of its own, for m/n up to 0.9.
+    With fewer than 128 levels the edge is uncertain: 0.97 +- 0.09 for 64 x 64. A smallest singular value below the bulk spoils
+    "density", whose curve begins there.
 
-    Costs O(m) kernels at 400 points: 1 % of the decomposition for m = 2048.
+    *Noise and outliers.* With r levels outside, the others are taken as the spectrum of an (n - r) x (m - r) noise matrix; its
+    ``sigma`` makes their quantiles those of the Marchenko-Pastur law over the fitted window (1.000 +- 0.002 for 512 x 512). The
+    largest level of such noise follows the Tracy-Widom law around :math:`\sigma(\sqrt{n-1} + \sqrt m)`; ``outlier_edge`` is its
+    quantile 1 - ``level``. r begins at 0 and is counted again until it stays the same. The smallest level has a Tracy-Widom law
+    of its own, which is used up to m/n = 0.9. At the default level at most 1.8 % of the noise matrices of six shapes with m from
+    64 to 512 had an outlier above, and as many below; 3 % of those of 64 x 64 did.
+
+    Costs 400 m kernels: 1 % of the decomposition for m = 2048.
 
     References
     ----------
@@ -165,7 +178,7 @@ def fit_marchenko_pastur(
     window = np.flatnonzero(np.interp(nu, grid, used) > 0.5)
     window = window[nu[window] <= grid[-1]]
     if len(window) < 5:
-        raise ValueError(f"nu has a narrow peak in its density, which holds {len(window)} levels: no Marchenko-Pastur bulk to fit")
+        raise ValueError(f"nu has only {len(window)} levels in the peak of its density: no bulk to fit; a larger a broadens more")
     if method == "density":
         lower = 0.0 if n == m and reflect else nu[0]
         lower, upper, fraction = _fit_curve("pdf", grid[used], density[used], (lower, lower))
@@ -223,10 +236,10 @@ def _broadened_density(nu, a, reflect):
     k = np.arange(len(levels) - m, len(levels))
     width = (levels[np.minimum(k + a, len(levels) - 1)] - levels[np.maximum(k - a, 0)]) / 2
     if width.min() < 1e-6 * nu[-1]:
-        close = nu[np.argmin(width)]
-        raise ValueError(f"nu has more than {a} levels that coincide, near {close:.3g}: no density; is the matrix rank-deficient or orthogonal?")
+        place = nu[np.argmin(width)]
+        raise ValueError(f"nu has more than {a} coinciding levels near {place:.3g}: is the matrix rank-deficient or orthogonal?")
     quartiles = np.quantile(nu, [0.25, 0.5, 0.75])
-    # twice the interquartile range contains a Marchenko-Pastur bulk of any shape, and keeps the grid fine if there are large outliers
+    # a Marchenko-Pastur bulk of any shape lies within this reach of its median; large outliers must not make the grid coarse
     reach = 2 * (quartiles[2] - quartiles[0])
     bottom, top = 0.0 if reflect else max(nu[0], quartiles[1] - reach), min(nu[-1], quartiles[1] + reach)
     # midpoints: the curve starts at the smallest level like a square root, where its derivative would be infinite
@@ -255,7 +268,10 @@ def _fit_curve(function, x, y, lower_bounds):
     solution = scipy.optimize.least_squares(lambda edges: projected(edges)[-1], start, bounds=(low, high), x_scale=span)
     lower, upper, weight, _ = projected(solution.x)
     if upper > x[-1] + 19 * span:
-        raise ValueError("nu has no upper edge of a bulk: its density does not bend down towards larger singular values")
+        raise ValueError(
+            "nu has no upper edge of a bulk: its density does not bend down towards larger singular values "
+            "(for method='density' a smallest singular value below the bulk has this effect too)"
+        )
     return float(lower), float(upper), float(weight)
 
 

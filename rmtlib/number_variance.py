@@ -115,10 +115,14 @@ def number_variance_curve(xi, L, *, centers: str = "uniform", a: int | None = No
 
     Notes
     -----
-    Standard errors come from the mean square deviation of overlapping blocks of interval positions, 4 L long (at most a
-    quarter of all positions): with blocks of a share r of the positions, :math:`\mathrm{SE}^2 = r/(1-r)\,\mathrm{Var}(\text{block mean})`.
-    On noise they reproduce the scatter between spectra (8, 10 and 12 % at L = 5, 10 and 20 for 512 x 512), on average;
-    one of them is itself uncertain by about 20 to 35 % there.
+    Standard errors come from overlapping blocks of interval positions, 4 L long (at most a quarter of all positions). With
+    blocks of a share r of the positions,
+
+    .. math:: \mathrm{SE}^2 = \frac{r}{1 - r} \left\langle (\text{block mean} - \text{mean})^2 \right\rangle .
+
+    In the mean over noise spectra this is within a tenth of the scatter between them (8, 10 and 10 % at L = 5, 10 and 20 for
+    512 x 512; 20 % off for L of a level or less); a single one is itself uncertain by 20 % at L = 5 and by 30 to 40 % from
+    L = 10 on.
 
     A length is marked unreliable if it exceeds 2 a / 3, where broadening has removed more than 10 % of the variance of a
     random matrix (more than 5 % from 0.4 a on; `rmtlib.laws.number_variance_unfolded` gives the expected curve), or if fewer
@@ -205,11 +209,12 @@ def _arguments(xi, L, centers):
     extent = xi[-1] - xi[0]
     wrong = ~((L > 0) & (L < extent))
     if wrong.any():
-        raise ValueError(f"L must be above 0 and shorter than the spectrum of {extent:.4g} mean spacings; got {_listed(L[wrong])}")
+        expected = f"above 0 and shorter than the spectrum of {extent:.4g} mean spacings"
+        raise ValueError(f"L must be {expected}; got {_listed(L[wrong])}")
     if centers == "levels" and L.size:
         longest = 2 * np.minimum(xi - xi[0], xi[-1] - xi).max()
         if L.max() > longest:
-            raise ValueError(f"no interval of length L = {L.max():.4g} on a level lies inside the spectrum; the longest is {longest:.4g}")
+            raise ValueError(f"L must be at most {longest:.4g} for an interval centred on a level to fit; got {L.max():.4g}")
     return xi, L
 
 
@@ -218,7 +223,7 @@ def _listed(values):
 
 
 def _positions(xi, L):
-    """Positions where a level enters or leaves an interval inside the spectrum; between them, its first level and their number."""
+    """Positions where levels enter or leave an interval; between two of them, the first level inside and their number."""
     edges = np.concatenate((xi, xi - L))
     order = np.argsort(edges, kind="stable")
     leaves = order < len(xi)

@@ -64,7 +64,7 @@ def unfold(
     ValueError
         If `nu` is not ascending or too short (``4 * a + 2`` levels for ``"broadened"``, ``2 * a + 1`` where the edges are kept,
         ``degree + 2`` for ``"polynomial"``), if ``2 * a + 1`` levels coincide, if `shape` is missing or does not fit, or if
-        the polynomial falls between two levels.
+        the polynomial is not monotone.
 
     Notes
     -----
@@ -78,6 +78,8 @@ def unfold(
     of the outermost levels is still underestimated (spacings near 0.85 instead of 1 at the ends, on noise). With
     ``edges="keep"`` spacings are 0.6 to 1.2 at the ends, and near 1 about 2 a levels inside. Kernels are
     evaluated within 8.3 widths only, which changes nothing beyond rounding and costs ``O(a m)`` instead of ``O(m**2)``.
+
+    The polynomial is refused where it falls from one level to the next, or by more than one level within a gap.
 
     Marchenko-Pastur levels beyond the ends of the law map to 0 or m exactly: several outliers coincide there, with spacing 0.
 
@@ -151,11 +153,15 @@ def _polynomial(nu, degree):
         raise ValueError(f"nu must hold at least degree + 2 = {degree + 2} levels; got {m}")
     if nu[0] == nu[-1]:
         raise ValueError(f"nu holds {m} coinciding levels: a degenerate spectrum has no level spacing")
-    xi = np.polynomial.Polynomial.fit(nu, np.arange(m) + 0.5, degree)(nu)
-    falls = np.flatnonzero((np.diff(xi) <= 0) & (np.diff(nu) > 0))
+    fit = np.polynomial.Polynomial.fit(nu, np.arange(m) + 0.5, degree)
+    xi = fit(nu)
+    turns = fit.deriv().roots()
+    turns = turns[np.isreal(turns) & (turns.real > nu[0]) & (turns.real < nu[-1])].real
+    visited = np.union1d(nu, turns)
+    falls = np.concatenate((nu[:-1][(np.diff(xi) <= 0) & (np.diff(nu) > 0)], visited[:-1][np.diff(fit(visited)) < -1]))
     if len(falls):
         raise ValueError(
-            f"the polynomial of degree {degree} falls between nu = {nu[falls[0]]:.6g} and {nu[falls[0] + 1]:.6g}: "
+            f"the polynomial of degree {degree} is no staircase: it falls above nu = {falls[0]:.6g}; "
             "take a lower degree, or leave out the outliers"
         )
     return xi

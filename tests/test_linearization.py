@@ -17,6 +17,8 @@ from rmtlib.learning.linearization import LinearizedAccuracy, linearize, lineari
 from rmtlib.learning.runs import RunError, file_sha256, load_run
 from rmtlib.learning.training import TrainingConfig, train
 
+LAYERS = ("dense1", "dense2", "dense3", "dense4")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread():
@@ -134,7 +136,7 @@ def test_the_examples_of_the_documentation_are_right():
     [({}, "none"), ({"weigth": torch.ones(2, 3)}, r"weigth \(2, 3\)"), ({"weight": torch.ones(3, 2)}, r"weight \(3, 2\)")],
 )
 def test_initial_values_that_do_not_fit_are_refused(initial, got):
-    with pytest.raises(ValueError, match=rf"initial must hold parameters of the network, weight \(2, 3\), bias \(2,\); got {got}"):
+    with pytest.raises(ValueError, match=rf"parameters of the network, weight \(2, 3\), bias \(2,\); got {got}"):
         linearize(nn.Linear(3, 2), initial)
 
 
@@ -148,14 +150,14 @@ def digits():
 
 @pytest.fixture(scope="module")
 def rich(tmp_path_factory):
-    """Far from linear: trained with a large rate and a small alpha."""
-    config = TrainingConfig(laziness=0.1, epochs=4, batch_size=96, learning_rate=0.003, seed=7)
+    """Far from linear: a small alpha."""
+    config = TrainingConfig(laziness=0.05, epochs=4, batch_size=96, learning_rate=0.002, seed=7)
     return train(config, folder=tmp_path_factory.mktemp("runs"), progress=False)
 
 
 @pytest.fixture(scope="module")
 def lazy(tmp_path_factory):
-    config = TrainingConfig(laziness=20.0, epochs=4, batch_size=96, learning_rate=0.003, seed=7)
+    config = TrainingConfig(laziness=5.0, epochs=4, batch_size=96, learning_rate=0.003, seed=7)
     return train(config, folder=tmp_path_factory.mktemp("runs"), progress=False)
 
 
@@ -172,17 +174,18 @@ def copy_of(run, folder, keep=lambda name: True, change=lambda name, tensor: ten
     return load_run(path.name, folder=folder)
 
 
-def numpy_accuracies(run, layers, data):
-    """Forward differentiation by hand, in float64: each activation with its derivative along the change of the weights."""
+def numpy_accuracies(run, layers, data, biases=False):
+    """Forward differentiation by hand, in float64: each activation with its derivative along the change of the parameters."""
     saved = {name: tensor.astype(np.float64) for name, tensor in load_file(run.weights_file).items()}
 
     def share(images, labels):
         a, da = images.astype(np.float64), np.zeros(images.shape)
-        for name in ("dense1", "dense2", "dense3", "dense4"):
-            trained = saved[f"trained.{name}.weight"]
-            W = saved[f"initial.{name}.weight"] if name in layers else trained
-            z, dz = a @ W.T + saved[f"trained.{name}.bias"], a @ (trained - W).T + da @ W.T
-            a, da = (z, dz) if name == "dense4" else (np.maximum(z, 0), dz * (z > 0))
+        for name in LAYERS:
+            trained = saved[f"trained.{name}.weight"], saved[f"trained.{name}.bias"]
+            W = saved[f"initial.{name}.weight"] if name in layers else trained[0]
+            b = saved[f"initial.{name}.bias"] if name in layers and biases else trained[1]
+            z, dz = a @ W.T + b, a @ (trained[0] - W).T + da @ W.T + trained[1] - b
+            a, da = (z, dz) if name == LAYERS[-1] else (np.maximum(z, 0), dz * (z > 0))
         return np.mean((a + da).argmax(axis=1) == labels)
 
     return share(data.train_images, data.train_labels), share(data.test_images, data.test_labels)
@@ -190,8 +193,7 @@ def numpy_accuracies(run, layers, data):
 
 @pytest.mark.parametrize("layer", ["dense2", "dense1", None])
 def test_accuracies_are_those_of_a_forward_differentiation_by_hand(layer, rich, digits):
-    layers = ("dense1", "dense2", "dense3", "dense4") if layer is None else (layer,)
-    expected = numpy_accuracies(rich, layers, digits)
+    expected = numpy_accuracies(rich, LAYERS if layer is None else (layer,), digits)
     found = linearized_accuracy(rich, layer, digits)
     # One image in 360 may fall on the other side.
     assert (found.train, found.test) == pytest.approx(expected, abs=0.003)
@@ -205,8 +207,9 @@ def test_around_the_last_layer_the_accuracy_is_that_of_the_run(rich, digits):
 
 
 def test_a_lazy_network_is_nearer_to_its_linearisation_than_a_rich_one(rich, lazy, digits):
-    gaps = [run.train_accuracy - linearized_accuracy(run, None, digits, biases=True).train for run in (rich, lazy)]
-    assert abs(gaps[1]) < 0.01 < gaps[0]
+    for layer, biases in (("dense1", False), (None, True)):
+        gaps = [run.train_accuracy - linearized_accuracy(run, layer, digits, biases=biases).train for run in (rich, lazy)]
+        assert abs(gaps[1]) < 0.05 < gaps[0]
 
 
 def test_initial_tensors_that_were_not_kept_are_drawn_from_the_seed(rich, digits, tmp_path):
@@ -223,18 +226,11 @@ def test_initial_tensors_that_were_kept_are_taken_from_the_file(rich, digits, tm
     assert (found.train, found.test) == (rich.train_accuracy, rich.test_accuracy)
 
 
-def test_biases_stay_trained_unless_they_are_asked_for(rich, digits, tmp_path):
-    # A large bias in front of the rectifiers shuts them all, where it is expanded from zero it does not.
-    shift = copy_of(rich, tmp_path, change=lambda name, t: t - 1 if name == "trained.dense2.bias" else t)
-    data = replace(digits, test_images=digits.test_images[:0], test_labels=digits.test_labels[:0])
-    network = build_network("mlp512", shape=digits.shape, n_classes=10)
-    initial = linearization._load(shift, network)
-    assert data.shape == (1, 8, 8)
-    x = torch.from_numpy(digits.test_images[:20])
-    weight = linearize(network, {"dense2.weight": initial["dense2.weight"]})(x)
-    both = linearize(network, {name: initial[name] for name in ("dense2.weight", "dense2.bias")})(x)
-    assert (weight - both).abs().max() > 0.01
-    assert not initial["dense2.bias"].any()
+def test_biases_stay_trained_unless_they_are_asked_for(rich, digits):
+    by_hand = [numpy_accuracies(rich, LAYERS, digits, biases=biases)[0] for biases in (False, True)]
+    assert abs(by_hand[0] - by_hand[1]) > 0.01
+    found = [linearized_accuracy(rich, None, digits, biases=biases).train for biases in (False, True)]
+    assert found == pytest.approx(by_hand, abs=0.003)
 
 
 def test_a_missing_trained_tensor_is_named(rich, digits, tmp_path):
@@ -252,7 +248,7 @@ def test_tensors_of_another_network_are_refused(rich, digits, tmp_path):
 
 @pytest.mark.parametrize("layer", ["dense5", "dense2.weight", "all", 2])
 def test_an_unknown_layer_is_refused(layer, rich, digits):
-    with pytest.raises(ValueError, match=f"layer must be one of dense1, dense2, dense3, dense4, or None for all of them; got {layer!r}"):
+    with pytest.raises(ValueError, match=f"one of dense1, dense2, dense3, dense4, or None for all of them; got {layer!r}"):
         linearized_accuracy(rich, layer, digits)
 
 
