@@ -181,9 +181,9 @@ def fit_marchenko_pastur(
         raise ValueError(f"nu has only {len(window)} levels in the peak of its density: no bulk to fit; a larger a broadens more")
     if method == "density":
         lower = 0.0 if n == m and reflect else nu[0]
-        lower, upper, fraction = _fit_curve("pdf", grid[used], density[used], (lower, lower))
+        lower, upper, fraction = _fit_curve("pdf", grid[used], density[used], lower)
     else:
-        lower = (0.0, 0.0) if n == m else (0.0, nu[window[len(window) // 2]])
+        lower = 0.0 if n == m else (0.0, nu[window[len(window) // 2]])
         lower, upper, fraction = _fit_curve("cdf", nu[window], (window + 0.5) / m, lower)
     sigma, edges, below, above = _noise(nu, n, m, window, level)
     return MarchenkoPasturFit(
@@ -235,12 +235,12 @@ def _broadened_density(nu, a, reflect):
     levels = np.concatenate([-nu[::-1], nu]) if reflect else nu
     k = np.arange(len(levels) - m, len(levels))
     width = (levels[np.minimum(k + a, len(levels) - 1)] - levels[np.maximum(k - a, 0)]) / 2
-    if width.min() < 1e-6 * nu[-1]:
-        place = nu[np.argmin(width)]
-        raise ValueError(f"nu has more than {a} coinciding levels near {place:.3g}: is the matrix rank-deficient or orthogonal?")
     quartiles = np.quantile(nu, [0.25, 0.5, 0.75])
     # a Marchenko-Pastur bulk of any shape lies within this reach of its median; large outliers must not make the grid coarse
     reach = 2 * (quartiles[2] - quartiles[0])
+    if min(width.min(), reach) < 1e-6 * nu.mean():
+        place = nu[np.argmin(width)]
+        raise ValueError(f"nu has too many coinciding levels near {place:.3g}: is the matrix rank-deficient or orthogonal?")
     bottom, top = 0.0 if reflect else max(nu[0], quartiles[1] - reach), min(nu[-1], quartiles[1] + reach)
     # midpoints: the curve starts at the smallest level like a square root, where its derivative would be infinite
     grid = bottom + (top - bottom) * (np.arange(GRID_POINTS) + 0.5) / GRID_POINTS
@@ -250,29 +250,33 @@ def _broadened_density(nu, a, reflect):
     return grid, np.exp(-exponent) @ (1 / (np.sqrt(2 * np.pi) * m * widths))
 
 
-def _fit_curve(function, x, y, lower_bounds):
-    """Edges and weight for which weight * law.pdf or .cdf is closest to y; the weight enters linearly and is projected out."""
+def _fit_curve(function, x, y, lower):
+    """Edges and weight for which weight * law.pdf or .cdf is closest to y; the lower edge is fixed or a pair of bounds."""
     span = x[-1] - x[0]
-    fixed = lower_bounds[0] == lower_bounds[1]
+    x, y = x / span, y * span if function == "pdf" else y
 
     def projected(edges):
-        lower, upper = (lower_bounds[0], *edges) if fixed else edges
-        curve = getattr(_law(lower, upper), function)(x)
+        """The curve enters linearly: its best weight follows from the edges."""
+        curve = getattr(_law(*edges), function)(x)
         weight = (curve @ y) / (curve @ curve)
-        return lower, upper, weight, y - weight * curve
+        return weight, y - weight * curve
 
-    start, low, high = [x[-1] + span / 4], [x[-1]], [x[-1] + 20 * span]
-    if not fixed:
-        inside = np.clip(x[0], 1e-3 * lower_bounds[1], 0.999 * lower_bounds[1])
-        start, low, high = [inside, *start], [lower_bounds[0], *low], [lower_bounds[1], *high]
-    solution = scipy.optimize.least_squares(lambda edges: projected(edges)[-1], start, bounds=(low, high), x_scale=span)
-    lower, upper, weight, _ = projected(solution.x)
-    if upper > x[-1] + 19 * span:
+    start, low, high = [x[-1] + 0.25], [x[-1]], [x[-1] + 20]
+    if isinstance(lower, tuple):
+        first, last = np.divide(lower, span)
+        start, low, high = [np.clip(x[0], 1e-3 * last, 0.999 * last), *start], [first, *low], [last, *high]
+        given = []
+    else:
+        given = [lower / span]
+    options = {"ftol": 1e-12, "xtol": 1e-12, "gtol": 1e-12}
+    solution = scipy.optimize.least_squares(lambda edges: projected([*given, *edges])[1], start, bounds=(low, high), **options)
+    edges = [*given, *solution.x]
+    if edges[1] > x[-1] + 19:
         raise ValueError(
             "nu has no upper edge of a bulk: its density does not bend down towards larger singular values "
             "(for method='density' a smallest singular value below the bulk has this effect too)"
         )
-    return float(lower), float(upper), float(weight)
+    return float(span * edges[0]), float(span * edges[1]), float(projected(edges)[0])
 
 
 def _noise(nu, n, m, window, level):

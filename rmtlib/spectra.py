@@ -122,7 +122,7 @@ def _from_gram(W, vectors):
     )
     values, near = values if vectors else (values, None)
     nu = np.sqrt(np.maximum(values, 0))
-    if nu[0] <= EXACT_BELOW[vectors] * nu[-1]:
+    if nu[0] <= EXACT_BELOW[bool(vectors)] * nu[-1]:
         return None
     if not vectors:
         return nu, None, None

@@ -25,7 +25,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.autograd.function import once_differentiable
 
 from ..ensembles import glorot_uniform
 
@@ -180,7 +179,6 @@ class _Normalize(torch.autograd.Function):
         ctx.mark_non_differentiable(output[1])
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, gradient, _):
         x, scale = ctx.saved_tensors
         result = torch.empty_like(x)

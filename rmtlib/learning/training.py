@@ -10,7 +10,8 @@ weights move by :math:`\Delta W \sim 1/\alpha`: large :math:`\alpha` is lazy, sm
 A run is a folder. While it trains, the folder holds one checkpoint, replaced after each epoch; when it is done it holds
 ``run.json``, ``history.csv`` and ``weights.safetensors``. The order of the batches, and where images are cropped, is drawn from
 ``[seed, epoch]``: the state after an epoch is the weights and the momentum, nothing else, and a resumed run equals an
-uninterrupted one bit by bit.
+uninterrupted one bit by bit. That holds for one machine and one number of threads (``OMP_NUM_THREADS``): another number sums in
+another order, and the last bits of the weights change.
 """
 
 from __future__ import annotations
@@ -216,7 +217,7 @@ def train_epoch(network: Network, optimizer, images, labels, config: TrainingCon
     total, correct = torch.zeros(()), torch.zeros((), dtype=torch.int64)
     for batch in order.split(config.batch_size):
         target = labels[batch]
-        logits = config.laziness * network(network.augment(images[batch], rng))
+        logits = config.laziness * network(network.augment(images.index_select(0, batch), rng))
         loss = F.cross_entropy(logits, target) / config.laziness**2
         loss.backward()
         optimizer.step()

@@ -1,0 +1,74 @@
+"""The scripts behind the make verbs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import rmtlib
+from rmtlib.learning import TrainingConfig, load_run, train
+
+TOOLS = Path(__file__).parents[1] / "tools"
+
+
+def run_tool(name, *arguments, cwd):
+    return subprocess.run([sys.executable, TOOLS / name, *map(str, arguments)], cwd=cwd, check=True, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    return train(TrainingConfig(epochs=1), folder=tmp_path_factory.mktemp("runs"), progress=False)
+
+
+def test_a_kept_run_is_smaller_and_whole(trained, tmp_path):
+    run_tool("keep_runs.py", trained.path, cwd=tmp_path)
+    kept = load_run(trained.name, folder=tmp_path / "data" / "runs")
+    before, after = load_file(trained.weights_file), load_file(kept.weights_file)
+    assert {name for name in before if name not in after} == {
+        f"initial.dense{i}.{part}" for i in (1, 3, 4) for part in ("weight", "bias")
+    }
+    assert all(np.array_equal(before[name], after[name]) for name in after)
+    assert len(rmtlib.load_weights(kept, min_levels=2)) == 4
+
+
+def test_a_run_kept_for_its_analysed_layer_holds_nothing_else(trained, tmp_path):
+    run_tool("keep_runs.py", "--analysed-only", trained.path, cwd=tmp_path)
+    kept = load_run(trained.name, folder=tmp_path / "data" / "runs")
+    assert {name.split(".")[1] for name in load_file(kept.weights_file)} == {"dense2"}
+
+
+def test_the_registry_names_the_command_of_every_file(trained, tmp_path):
+    run_tool("keep_runs.py", trained.path, cwd=tmp_path)
+    lines = (tmp_path / "data" / "registry.txt").read_text().splitlines()
+    assert lines[0] == "# file sha256 origin"
+    assert {line.split()[0].rsplit("/", 1)[1] for line in lines[1:]} == {"run.json", "history.csv", "weights.safetensors"}
+    assert all("-p laziness 1.0" in line and "-p seed 0" in line for line in lines[1:])
+
+
+def test_an_altered_run_is_not_kept(trained, tmp_path):
+    record = json.loads((trained.path / "run.json").read_text())
+    copy = tmp_path / trained.name
+    copy.mkdir()
+    for file in trained.path.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    record["sha256"]["history.csv"] = "0" * 64
+    (copy / "run.json").write_text(json.dumps(record))
+    with pytest.raises(subprocess.CalledProcessError) as failure:
+        run_tool("keep_runs.py", copy, cwd=tmp_path)
+    assert "history.csv differs from the file that the run wrote" in failure.value.stderr
+
+
+def test_executed_chapters_are_dropped_when_an_input_changes_and_kept_otherwise(tmp_path):
+    source, cache = tmp_path / "input.py", tmp_path / "_build" / ".jupyter_cache"
+    source.write_text("1")
+    run_tool("drop_stale_cache.py", "input.py", cwd=tmp_path)
+    cache.mkdir()
+    run_tool("drop_stale_cache.py", "input.py", cwd=tmp_path)
+    assert cache.exists()
+    source.write_text("2")
+    run_tool("drop_stale_cache.py", "input.py", cwd=tmp_path)
+    assert not cache.exists()
