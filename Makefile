@@ -46,6 +46,7 @@ sweep: $(INSTALLED)  ## train a grid of networks: make sweep GRID=sweeps/regimes
 
 data: $(INSTALLED)  ## train again the networks that ship in data/runs (hours)
 	$(BIN)/python -m rmtlib.learning.sweep sweeps/book.yaml
+	$(BIN)/python tools/keep_runs.py $$(ls -d runs/book/*/)
 
 clean:  ## remove what was built, keep the environment
 	rm -rf _build _ci _nb chapters/runs

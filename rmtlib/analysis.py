@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from . import _checks
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
