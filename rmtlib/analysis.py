@@ -1,7 +1,7 @@
 r"""The whole analysis of one layer, or of a network layer by layer: every statistic of the book by one call.
 
-The spectrum says *how much* deviates from noise, level by level; the vectors say *where*: in the space of the layer's inputs or of
-its outputs. `LayerAnalysis.summary` puts both into one line.
+The spectrum says *how much* deviates from noise, level by level; the vectors say *where*: in the space of the layer's inputs or
+of its outputs. `LayerAnalysis.summary` puts both into one line.
 """
 
 from __future__ import annotations
@@ -134,19 +134,18 @@ class LayerAnalysis:
 
     def __repr__(self):
         n_out, n_in = self.shape
-        return (
-            f"LayerAnalysis {self.name} ({n_out} x {n_in}, {len(self.nu)} levels)\n"
-            f"  spacings         calibrated p {self.spacing.calibrated_pvalue:.3f} (scipy {self.spacing.pvalue:.3f}), "
-            f"mean ratio {self.ratio:.3f}\n"
-            f"  number variance  {self._number_variance_ratio():.2f} of the filtered GOE law up to L = {self.number_variance.L[-1]:g}\n"
-            f"  bulk             {self.bulk.bulk_fraction:.1%} of the levels, edge {self.bulk.nu_plus:.4g}, "
-            f"{self.bulk.n_outliers} outliers above, {self.bulk.n_outliers_below} below\n"
-            + "".join(
-                f"  {side + ' vectors':<17}{len(vectors)} of {len(self.nu)} not random (false discovery rate 5 %)\n"
-                for side, vectors in self.informative.items()
-            )
-            + f"  {self.summary}"
-        )
+        levels, curve, bulk, spacing = len(self.nu), self.number_variance, self.bulk, self.spacing
+        lines = [
+            f"LayerAnalysis {self.name} ({n_out} x {n_in}, {levels} levels)",
+            f"  spacings         calibrated p {spacing.calibrated_pvalue:.3f} (scipy {spacing.pvalue:.3f}), "
+            f"mean ratio {self.ratio:.3f}",
+            f"  number variance  {self._number_variance_ratio():.2f} of the filtered GOE law up to L = {curve.L[-1]:g}",
+            f"  bulk             {bulk.bulk_fraction:.1%} of the levels, edge {bulk.nu_plus:.4g}, "
+            f"{bulk.n_outliers} outliers above, {bulk.n_outliers_below} below",
+        ]
+        for side, vectors in self.informative.items():
+            lines.append(f"  {side + ' vectors':<17}{len(vectors)} of {levels} not random (false discovery rate 5 %)")
+        return "\n".join([*lines, f"  {self.summary}"])
 
     def _number_variance_ratio(self):
         from . import laws

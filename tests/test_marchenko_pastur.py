@@ -195,7 +195,7 @@ def test_huge_outliers_do_not_change_the_fitted_curve():
 
 
 @given(scale=st.floats(1e-6, 1e6), index=st.integers(0, 29), method=st.sampled_from(["counting", "density"]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_fit_scales_with_the_matrix_and_ignores_its_orientation(scale, index, method):
     nu = null_spectra(1024, 512, 30)[index]
     fit = fit_marchenko_pastur(nu, (1024, 512), method=method)

@@ -1,5 +1,6 @@
 """The wheel installs and works with its declared dependencies alone."""
 
+import shutil
 import subprocess
 import sys
 import venv
@@ -27,9 +28,12 @@ assert rmtlib.__file__.startswith(sys.prefix), rmtlib.__file__
 
 
 def test_wheel_works_with_its_declared_dependencies_alone(tmp_path):
-    subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, ROOT], check=True, cwd=tmp_path
-    )
+    source = tmp_path / "source"
+    shutil.copytree(ROOT / "rmtlib", source / "rmtlib", ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, source)
+    pip_wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, source]
+    subprocess.run(pip_wheel, check=True, cwd=tmp_path)
     [wheel] = tmp_path.glob("rmtlib-*.whl")
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"

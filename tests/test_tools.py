@@ -16,7 +16,8 @@ TOOLS = Path(__file__).parents[1] / "tools"
 
 
 def run_tool(name, *arguments, cwd):
-    return subprocess.run([sys.executable, TOOLS / name, *map(str, arguments)], cwd=cwd, check=True, capture_output=True, text=True)
+    command = [sys.executable, TOOLS / name, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, check=True, capture_output=True, text=True)
 
 
 @pytest.fixture(scope="module")
