@@ -4,11 +4,13 @@ import importlib
 
 _PUBLIC = {
     "Dataset": "datasets",
-    "load_dataset": "datasets",
+    "LinearizedAccuracy": "linearization",
     "Run": "runs",
-    "load_run": "runs",
-    "build_network": "architectures",
     "TrainingConfig": "training",
+    "build_network": "architectures",
+    "linearized_accuracy": "linearization",
+    "load_dataset": "datasets",
+    "load_run": "runs",
     "train": "training",
 }
 

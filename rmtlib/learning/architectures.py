@@ -9,8 +9,9 @@ miniAlexNet is *reconstructed*: the table of the paper that lists its layers is 
     150 filters, response normalisation, max pooling 3 x 3, flattening, dense layers of 384, 192 and 10,
 
 the shape of the small AlexNet of Zhang et al. and of TensorFlow's CIFAR-10 tutorial. A rectified linear unit follows each layer
-with weights but the last. Padding is that tutorial's, "same" for convolutions and pooling, and pooling has stride 2: the pictures
-have sides of 28, 14 and 7. Each image is cropped at a place of its own in training, and at the centre in evaluation.
+with weights but the last. Padding is that tutorial's, "same" for convolutions and (where sides are even, as here) for pooling;
+pooling has stride 2, so that the pictures have sides of 28, 14 and 7. Each image is cropped at a place of its own in training,
+and at the centre in evaluation.
 
 References
 ----------
@@ -146,7 +147,7 @@ class LocalResponseNorm(nn.Module):
     -----
     The same as ``torch.nn.LocalResponseNorm(2 * r + 1, alpha=(2 * r + 1) * alpha, beta=0.5, k=bias)``, which averages where
     TensorFlow sums, and several times faster. Backward and forward derivatives are written out, as the sum over the window is its
-    own adjoint; there are no second derivatives.
+    own adjoint; second derivatives are refused.
     """
 
     def __init__(self, depth_radius: int = 5, bias: float = 1.0, alpha: float = 1.0):
