@@ -57,7 +57,7 @@ def spectrum_panel(ax, nu, *, initial=None, fit=None, bins=50):
     if fit is not None:
         x = np.linspace(0, top, 600)
         y = fit.pdf(x)
-        ax.plot(x[y > 0], y[y > 0], "--", color=COLORS["law"], label="Marchenko–Pastur fit")
+        ax.plot(x[y > 0], y[y > 0], "--", color=COLORS["law"], label="fitted bulk")
     ax.set(xlabel=r"singular value $\nu$", ylabel=r"density $P(\nu)$", xlim=(0, top))
     return ax
 

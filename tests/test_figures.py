@@ -28,7 +28,7 @@ def labels(ax):
 def test_spectrum_panel_shows_all_singular_values_and_the_fit(ax, spectrum):
     fit = rmtlib.fit_marchenko_pastur(spectrum.nu, spectrum.shape)
     assert figures.spectrum_panel(ax, spectrum.nu, initial=spectrum.nu, fit=fit) is ax
-    assert sorted(labels(ax)) == ["Marchenko–Pastur fit", "initial", "trained"]
+    assert sorted(labels(ax)) == ["fitted bulk", "initial", "trained"]
     heights = [patch.get_height() * patch.get_width() for patch in ax.patches]
     assert sum(heights) == pytest.approx(2)
 
