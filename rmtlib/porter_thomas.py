@@ -17,7 +17,7 @@ from . import _checks, calibration
 
 __all__ = ["PorterThomasTest", "participation_ratio", "porter_thomas"]
 
-_BLOCK = 2**21
+_BLOCK = 2**18
 _FEW = 200
 
 

@@ -225,6 +225,8 @@ def _execute(notebook, parameters, cwd, log):
                 progress_bar=False,
                 stdout_file=log,
                 stderr_file=log,
+                # A kernel that is shut down reports the interrupt as an error.
+                extra_arguments=["--log-level=CRITICAL"],
                 # Not papermill's cwd, which changes the folder of the whole process.
                 resources={"metadata": {"path": str(cwd)}},
                 config=config,

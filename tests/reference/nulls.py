@@ -1,7 +1,7 @@
 """Make the tables in ``rmtlib/nulls``, and the numbers about false alarms and power that the book quotes.
 
     python tests/reference/nulls.py vectors     writes vectors.csv (3 minutes on one core)
-    python tests/reference/nulls.py spacings    writes spacings.csv (30 minutes)
+    python tests/reference/nulls.py spacings    writes spacings.csv (20 minutes)
     python tests/reference/nulls.py rates       share of noise matrices below p = 0.05, scipy's and calibrated
     python tests/reference/nulls.py power       the same for planted departures
 
