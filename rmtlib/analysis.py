@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from . import _checks
+from .calibration import benjamini_hochberg
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
 from .number_variance import NumberVariance, number_variance_curve
 from .porter_thomas import PorterThomasTest, porter_thomas
@@ -218,8 +219,9 @@ def analyse_network(weights, *, a: int = 15, progress: bool = True):
     Returns
     -------
     pandas.DataFrame
-        One row a layer, with the columns of `LayerAnalysis.row`. A layer that cannot be analysed keeps its row: its
-        ``summary`` says why, the other columns are empty.
+        One row a layer, with the columns of `LayerAnalysis.row` and ``spacing_qvalue``, the Benjamini-Hochberg q-value of the
+        spacings among the layers. A layer that cannot be analysed keeps its row: its ``summary`` says why, the other columns
+        are empty.
     """
     import pandas as pd
 
@@ -230,4 +232,9 @@ def analyse_network(weights, *, a: int = 15, progress: bool = True):
             rows.append(analyse(layer, a=a, name=name).row())
         except ValueError as error:
             rows.append({"layer": name, "shape": layer.matrix.shape, "summary": f"{name}: not analysed: {error}"})
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    if "spacing_calibrated_pvalue" in table:
+        analysed = table["spacing_calibrated_pvalue"].notna()
+        qvalues = pd.Series(benjamini_hochberg(table.loc[analysed, "spacing_calibrated_pvalue"]), table.index[analysed])
+        table.insert(table.columns.get_loc("spacing_calibrated_pvalue") + 1, "spacing_qvalue", qvalues)
+    return table

@@ -67,6 +67,21 @@ def test_a_network_is_one_table_and_a_layer_that_fails_keeps_its_row():
     assert table["levels"].tolist()[0] == 100
     assert np.isnan(table["levels"].tolist()[1])
     assert "not analysed" in table["summary"][1]
+    assert table["spacing_qvalue"][0] == table["spacing_calibrated_pvalue"][0]
+    assert np.isnan(table["spacing_qvalue"][1])
+
+
+def test_spacings_of_many_layers_are_one_family():
+    rng = np.random.default_rng(5)
+    layers = {f"fc{i}": Layer(f"fc{i}", W, W.shape, "dense") for i, W in enumerate(rng.standard_normal((4, 100, 90)))}
+    blocks = np.zeros((180, 180))
+    blocks[:90, :90], blocks[90:, 90:] = rng.standard_normal((2, 90, 90))
+    layers["blocks"] = Layer("blocks", blocks, blocks.shape, "dense")
+    table = rmtlib.analyse_network(layers, progress=False)
+    p, q = table["spacing_calibrated_pvalue"], table["spacing_qvalue"]
+    assert (q >= p).all()
+    assert q.idxmin() == 4
+    assert q[4] == pytest.approx(5 * p[4])
 
 
 def test_a_layer_brings_its_name():
