@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 BOOK := _build/html/index.html
 # What a chapter's result depends on besides its own text: the cache of executed chapters is dropped when this changes.
-INPUTS := $(shell find rmtlib -name '*.py' -o -name '*.mplstyle' | sort) requirements.txt $(shell find data -type f ! -name README.md | sort)
+INPUTS := $(shell find rmtlib -name '*.py' -o -name '*.csv' | sort) requirements.txt $(shell find data -type f ! -name README.md | sort)
 
 .DEFAULT_GOAL := help
 .PHONY: help install book test check serve run sweep data wheel clean
