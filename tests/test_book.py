@@ -55,6 +55,6 @@ def test_regimes_page_shows_figure_3():
 
 def test_scoreboard_has_a_verdict_in_every_row():
     text = (HTML / "chapters" / "scoreboard.html").read_text()
-    rows = text.split("<tr")[2:]
-    assert len(rows) >= 5
+    rows = [row for row in text.split("<tr")[1:] if "<td" in row]
+    assert len(rows) >= 20
     assert all("reproduced" in row or "not tested here" in row for row in rows)
