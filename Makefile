@@ -7,7 +7,7 @@ BOOK := _build/html/index.html
 INPUTS := $(shell find rmtlib -name '*.py' -o -name '*.csv' | sort) requirements.txt $(shell find data -type f ! -name README.md | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test check serve run sweep data wheel clean
+.PHONY: help install book test check bench serve run sweep data clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -34,6 +34,10 @@ test: $(INSTALLED) check  ## unit tests, every chapter with quick parameters, th
 
 check: $(INSTALLED)  ## lint the code
 	$(BIN)/ruff check .
+
+bench: $(INSTALLED)  ## time the analysis and the training against their peers, side by side (minutes)
+	$(BIN)/python benchmarks/analysis.py
+	$(BIN)/python benchmarks/training.py
 
 serve: book  ## build the book and serve it on http://localhost:8000
 	$(BIN)/python -m http.server 8000 --directory _build/html
