@@ -8,6 +8,9 @@ spectrum are averaged, because learned structure spreads over several of them.
 
 from __future__ import annotations
 
+import functools
+import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,7 +95,8 @@ def porter_thomas(vectors, *, window: int = 15) -> PorterThomasTest:
         raise ValueError(f"window must be odd, to have a vector in its middle; got {window}")
     band = calibration.moving_mean_band(k, window=window)
     rows = max(1, _BLOCK // m)
-    statistic = np.concatenate([_statistic(vectors[start : start + rows]) for start in range(0, k, rows)])
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        statistic = np.concatenate(list(pool.map(_statistic, (vectors[start : start + rows] for start in range(0, k, rows)))))
     pvalue = _scipy_pvalue(statistic, m)
     calibrated = calibration.vector_pvalue(pvalue, m)
     return PorterThomasTest(
@@ -135,26 +139,35 @@ def participation_ratio(vectors) -> np.ndarray:
 
 
 def _statistic(vectors: np.ndarray) -> np.ndarray:
-    entries = np.sort(vectors.astype(np.float64), axis=1)
-    return calibration.ks_statistic(scipy.special.ndtr(entries * np.sqrt(entries.shape[1])))
+    entries = vectors.astype(np.float64)
+    entries.sort(axis=1)
+    entries *= np.sqrt(entries.shape[1])
+    return calibration.ks_statistic(scipy.special.ndtr(entries, out=entries))
 
 
 def _scipy_pvalue(statistic: np.ndarray, m: int) -> np.ndarray:
-    def exact(d):
-        return np.clip(scipy.stats.kstwo.sf(d, m), 0, 1)
-
     if len(statistic) <= _FEW or m < 128:
-        return exact(statistic)
+        return _exact_pvalue(statistic, m)
     z = statistic * np.sqrt(m)
+    first, last, log_pvalue = _log_pvalue(m)
+    inside = (z >= first) & (z <= last)
+    pvalue = np.empty(len(z))
+    pvalue[inside] = np.exp(log_pvalue(z[inside]))
+    pvalue[~inside] = _exact_pvalue(statistic[~inside], m)
+    return pvalue
+
+
+@functools.lru_cache
+def _log_pvalue(m: int):
+    """Spline through the logarithm of scipy's p value against ``sqrt(m) D``, and its ends."""
     # Below 0.3 the p value is 1 to five digits; beyond 16 it soon underflows, and near D = 1 it is no longer smooth.
     knots = np.r_[np.arange(0.3, 3, 0.02), np.arange(3, 16, 0.2)]
-    knots = knots[knots < min(z.max() + 0.2, 0.5 * np.sqrt(m))]
-    inside = (z >= knots[0]) & (z <= knots[-1])
-    pvalue = np.empty(len(z))
-    log_p = scipy.interpolate.CubicSpline(knots, np.log(exact(knots / np.sqrt(m))))
-    pvalue[inside] = np.exp(log_p(z[inside]))
-    pvalue[~inside] = exact(statistic[~inside])
-    return pvalue
+    knots = knots[knots < 0.5 * np.sqrt(m)]
+    return knots[0], knots[-1], scipy.interpolate.CubicSpline(knots, np.log(_exact_pvalue(knots / np.sqrt(m), m)))
+
+
+def _exact_pvalue(statistic: np.ndarray, m: int) -> np.ndarray:
+    return np.clip(scipy.stats.kstwo.sf(statistic, m), 0, 1)
 
 
 def _unit_rows(vectors) -> np.ndarray:
