@@ -62,7 +62,7 @@ def spectrum_panel(ax, nu, *, initial=None, fit=None, bins=50):
     return ax
 
 
-def spacing_panel(ax, s, *, law, color=COLORS["trained"], label="trained", inset=True, bins=25):
+def spacing_panel(ax, s, *, law, law_label="Wigner surmise", color=COLORS["trained"], label="trained", inset=True, bins=25):
     """Spacings of unfolded levels against a law, with the cumulative distributions in an inset (row b of Fig. 3).
 
     Parameters
@@ -72,6 +72,8 @@ def spacing_panel(ax, s, *, law, color=COLORS["trained"], label="trained", inset
         Spacings, mean 1.
     law : object with ``pdf`` and ``cdf``
         The law to draw, such as ``rmtlib.laws.wigner_surmise``.
+    law_label : str
+        Name of the law in the legend.
     color, label : str
         Of the histogram.
     inset : bool
@@ -81,7 +83,7 @@ def spacing_panel(ax, s, *, law, color=COLORS["trained"], label="trained", inset
     """
     x = np.linspace(0, 3.5, 300)
     ax.hist(s, np.linspace(0, 3.5, bins + 1), density=True, color=color, alpha=0.55, label=label)
-    ax.plot(x, law.pdf(x), "--", color=COLORS["law"], label="Wigner surmise")
+    ax.plot(x, law.pdf(x), "--", color=COLORS["law"], label=law_label)
     ax.set(xlabel="spacing $s$ (mean spacings)", ylabel="density $P(s)$", xlim=(0, 3.5))
     if inset:
         small = ax.inset_axes([0.64, 0.34, 0.35, 0.38])

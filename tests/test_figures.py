@@ -35,7 +35,8 @@ def test_spectrum_panel_shows_all_singular_values_and_the_fit(ax, spectrum):
 
 def test_spacing_panel_draws_the_law_it_is_given(ax):
     s = np.random.default_rng(0).exponential(size=300)
-    assert figures.spacing_panel(ax, s, law=laws.poisson_spacing) is ax
+    assert figures.spacing_panel(ax, s, law=laws.poisson_spacing, law_label="Poisson") is ax
+    assert sorted(labels(ax)) == ["Poisson", "trained"]
     [law] = ax.get_lines()
     np.testing.assert_allclose(law.get_ydata(), np.exp(-law.get_xdata()))
     [inset] = ax.child_axes
