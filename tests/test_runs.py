@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rmtlib.learning import runs
-from rmtlib.learning.runs import RunError, load_run, write_atomically, write_history
+from rmtlib.learning.runs import RunError, find_runs, load_run, write_atomically, write_history
 
 HISTORY = [
     {"epoch": 1, "train_loss": 0.1 + 0.2, "test_accuracy": 0.25},
@@ -163,3 +163,40 @@ def test_history_is_a_plain_table_with_exact_floats(tmp_path):
     assert (tmp_path / "history.csv").read_text() == (
         "epoch,train_loss,test_accuracy\n1,0.30000000000000004,0.25\n2,1e-17,0.3333333333333333\n"
     )
+
+
+# Finding runs by their configuration
+
+
+@pytest.fixture
+def runs_of_two_seeds(run):
+    change_record(run, name="one", config={"laziness": 5.0, "seed": 3})
+    for name, config in (("two", {"laziness": 0.5, "seed": 4}), ("three", {"laziness": 0.5, "seed": 3})):
+        shutil.copytree(run, run.parent / name)
+        change_record(run.parent / name, name=name, config=config)
+    return run.parent
+
+
+def test_runs_are_found_by_configuration_in_order_of_laziness_and_seed(runs_of_two_seeds):
+    assert [run.name for run in find_runs(folder=runs_of_two_seeds)] == ["three", "two", "one"]
+    assert [run.name for run in find_runs(folder=runs_of_two_seeds, seed=3)] == ["three", "one"]
+    assert [run.name for run in find_runs(folder=runs_of_two_seeds, seed=3, laziness=5)] == ["one"]
+
+
+def test_runs_that_are_not_finished_are_passed_over(runs_of_two_seeds):
+    change_record(runs_of_two_seeds / "two", status="diverged")
+    (runs_of_two_seeds / "three" / "run.json").unlink()
+    assert [run.name for run in find_runs(folder=runs_of_two_seeds)] == ["one"]
+
+
+def test_no_such_run_is_refused(runs_of_two_seeds):
+    with pytest.raises(RunError, match="no finished run in .* with {'seed': 9}"):
+        find_runs(folder=runs_of_two_seeds, seed=9)
+    with pytest.raises(ValueError, match="config must name settings of a run, laziness, seed; got sed"):
+        find_runs(folder=runs_of_two_seeds, sed=3)
+
+
+def test_an_altered_run_among_those_found_is_refused(runs_of_two_seeds):
+    (runs_of_two_seeds / "two" / "weights.safetensors").write_bytes(b"other")
+    with pytest.raises(RunError, match="'two': weights.safetensors differs"):
+        find_runs(folder=runs_of_two_seeds)

@@ -378,6 +378,34 @@ def test_a_resumed_run_trains_only_the_epochs_that_are_left(stopped, monkeypatch
     assert results(run) == results(quick)
 
 
+def test_every_epoch_is_seen_once_with_the_weights_it_leaves(quick, tmp_path):
+    seen = {}
+
+    def watch(epoch, network):
+        assert epoch not in seen
+        seen[epoch] = network.dense2.weight.detach().numpy().copy()
+
+    run = train(QUICK, folder=tmp_path, on_epoch=watch, progress=False)
+    assert sorted(seen) == list(range(QUICK.epochs + 1))
+    np.testing.assert_array_equal(seen[0], weights(run, "initial")["dense2.weight"])
+    np.testing.assert_array_equal(seen[QUICK.epochs], weights(run, "trained")["dense2.weight"])
+    assert results(run) == results(quick)
+
+
+def test_a_watched_run_that_is_stopped_misses_no_epoch(tmp_path):
+    seen = []
+
+    def watch(epoch, network):
+        seen.append(epoch)
+        if seen == [0, 1, 2]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(QUICK, folder=tmp_path, on_epoch=watch, progress=False)
+    train(QUICK, folder=tmp_path, on_epoch=watch, progress=False)
+    assert seen == [0, 1, 2, 2, 3]
+
+
 def test_a_run_without_momentum_resumes(tmp_path, monkeypatch):
     config = replace(QUICK, momentum=0.0, epochs=2)
     whole = train(config, folder=tmp_path, progress=False)

@@ -8,6 +8,7 @@ _PUBLIC = {
     "Run": "runs",
     "TrainingConfig": "training",
     "build_network": "architectures",
+    "find_runs": "runs",
     "linearized_accuracy": "linearization",
     "load_dataset": "datasets",
     "load_run": "runs",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Run", "RunError", "load_run"]
+__all__ = ["Run", "RunError", "find_runs", "load_run"]
 
 FILES = ("run.json", "history.csv", "weights.safetensors")
 
@@ -90,6 +90,37 @@ def load_run(name: str, *, folder=None) -> Run:
         rows = list(csv.DictReader(lines))
     history = {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
     return Run(name, path, record["config"], record["train_accuracy"], record["test_accuracy"], history)
+
+
+def find_runs(*, folder=None, **config) -> list[Run]:
+    """All finished runs whose configuration has these values, in the order of laziness and seed.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Folder of runs, as in `load_run`. Folders that hold no finished run are passed over.
+    **config
+        Values of the `TrainingConfig`, such as ``network="mlp512", seed=0``; none means every run.
+
+    Raises
+    ------
+    RunError
+        If there is no such run, or the files of one differ from their recorded hashes.
+    ValueError
+        If a run has no such setting.
+    """
+    folder = data_folder() / "runs" if folder is None else Path(folder)
+    found = []
+    for record_file in folder.glob("*/run.json"):
+        record = json.loads(record_file.read_text())
+        unknown = config.keys() - record["config"].keys()
+        if unknown:
+            raise ValueError(f"config must name settings of a run, {', '.join(record['config'])}; got {', '.join(sorted(unknown))}")
+        if record["status"] == "completed" and config.items() <= record["config"].items():
+            found.append(load_run(record_file.parent.name, folder=folder))
+    if not found:
+        raise RunError(f"no finished run in {str(folder)!r} with {config}")
+    return sorted(found, key=lambda run: (run.config["laziness"], run.config["seed"]))
 
 
 def _again(path: Path) -> str:

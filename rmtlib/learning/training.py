@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -122,6 +123,7 @@ def train(
     folder="runs",
     name: str | None = None,
     data_folder=None,
+    on_epoch: Callable[[int, Network], None] | None = None,
     progress: bool = True,
 ) -> Run:
     """Train a network, or go on where an interrupted training stopped, or return the run that is already done.
@@ -135,7 +137,10 @@ def train(
     name : str, optional
         Name of the run; ``config.name`` by default.
     data_folder : path, optional
-        Where CIFAR-10 lies, see `rmtlib.learning.datasets.load_dataset`.
+        Where CIFAR-10 lies, see `rmtlib.learning.load_dataset`.
+    on_epoch : callable, optional
+        Called with the number of epochs done and the network, before the first epoch (0) and after each one, to watch the weights
+        as they move. It must not change them. It comes before the checkpoint: after an interruption an epoch may be seen twice.
     progress : bool
         Show a progress bar over the epochs with loss and accuracies.
 
@@ -173,6 +178,8 @@ def train(
     history, seconds = _restore(checkpoint, config, network, optimizer)
     images, labels = _aligned(data.train_images), torch.from_numpy(data.train_labels)
 
+    if on_epoch and not history:
+        on_epoch(0, network)
     bar = tqdm(range(config.epochs), initial=len(history), desc=path.name, unit="epoch", disable=not progress)
     for epoch in range(len(history), config.epochs):
         start = time.perf_counter()
@@ -192,6 +199,8 @@ def train(
         seconds += time.perf_counter() - start
         if not np.isfinite([row["train_loss"], row["test_accuracy"]]).all():
             return _stop_diverged(path, config, row, seconds)
+        if on_epoch:
+            on_epoch(epoch + 1, network)
         _save_checkpoint(checkpoint, config, network, optimizer, history, seconds)
         bar.set_postfix({key: f"{row[key]:.4g}" for key in ("train_loss", "train_accuracy", "test_accuracy")})
         bar.update()
