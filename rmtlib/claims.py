@@ -12,6 +12,7 @@ from dataclasses import dataclass
 __all__ = ["Claim", "ClaimError", "Claims"]
 
 REPRODUCED, NOT_REPRODUCED = "reproduced", "not reproduced"
+NO_VALUE = "–"
 
 
 class ClaimError(AssertionError):
@@ -31,7 +32,7 @@ class Claim:
     paper : float or None
         The paper's number.
     verdict : str or None
-        ``"reproduced"`` or ``"not reproduced"``; None for a number that the paper does not give.
+        ``"reproduced"``, ``"not reproduced"`` or ``"not tested here (command)"``; None for a number that the paper does not give.
     """
 
     id: str
@@ -48,9 +49,16 @@ class Claims:
     checked : bool
         Compare with the recorded values. They hold for the chapter's default parameters: a chapter that is run with
         parameters of the reader's own is run with ``checked=False`` and glues what it computes.
+
+    Raises
+    ------
+    ValueError
+        If ``checked`` is not a bool, as the word ``false`` on papermill's command line is not.
     """
 
     def __init__(self, checked: bool = True):
+        if not isinstance(checked, bool):
+            raise ValueError(f"checked must be True or False; got {checked!r} (with papermill: -p checked False)")
         self.checked = checked
 
     def number(
@@ -126,6 +134,34 @@ class Claims:
         verdict = REPRODUCED if holds else NOT_REPRODUCED
         _glue({id: evidence} | _verdict(id, verdict))
         return Claim(id, evidence, None, verdict)
+
+    def untested(self, id: str, command: str, *, paper: float | None = None, fmt: str = ".3g") -> Claim:
+        """Record that a claim of the paper is not tested here, and how to test it.
+
+        Glued are ``id`` (a dash, where our value would stand), ``id-verdict`` and, where given, ``id-paper``.
+
+        Parameters
+        ----------
+        id : str
+            Identifier of the claim.
+        command : str
+            The command that tests it.
+        paper : float, optional
+            The paper's value.
+        fmt : str
+            Format of the paper's value.
+
+        Raises
+        ------
+        ClaimError
+            If there is no command.
+        """
+        if not command.strip():
+            raise ClaimError(f"{id}: a claim that is not tested here needs the command that tests it")
+        verdict = f"not tested here ({command})"
+        numbers = {} if paper is None else {f"{id}-paper": format(paper, fmt)}
+        _glue({id: NO_VALUE} | numbers | _verdict(id, verdict))
+        return Claim(id, NO_VALUE, paper, verdict)
 
     def _compare(self, agrees, message):
         if self.checked and not agrees:

@@ -51,7 +51,30 @@ def test_a_statement_that_fails_as_recorded_is_not_reproduced(glued):
     assert glued == {"C8": "e", "C8-verdict": "not reproduced"}
 
 
+@pytest.mark.parametrize("checked", [True, False])
+def test_a_claim_that_is_not_tested_here_says_how_to_test_it(glued, checked):
+    claim = Claims(checked).untested("F1a3", "make it", paper=0.31, fmt=".2f")
+    assert glued == {"F1a3": "–", "F1a3-paper": "0.31", "F1a3-verdict": "not tested here (make it)"}
+    assert (claim.ours, claim.paper, claim.verdict) == ("–", 0.31, "not tested here (make it)")
+
+
+def test_a_claim_that_is_not_tested_here_may_have_no_number_in_the_paper(glued):
+    assert Claims().untested("F2c", "make it").paper is None
+    assert glued == {"F2c": "–", "F2c-verdict": "not tested here (make it)"}
+
+
+def test_a_claim_without_a_command_is_refused(glued):
+    with pytest.raises(ClaimError, match="F2c: a claim that is not tested here needs the command that tests it"):
+        Claims().untested("F2c", " ")
+    assert glued == {}
+
+
 def test_parameters_of_the_readers_own_are_glued_unchecked(glued):
     Claims(checked=False).number("x", 7.0, expected=1, tolerance=0)
     Claims(checked=False).statement("C1", False, expected=True, evidence="e")
     assert glued == {"x": "7", "C1": "e", "C1-verdict": "not reproduced"}
+
+
+def test_a_word_does_not_pass_for_false():
+    with pytest.raises(ValueError, match="checked must be True or False; got 'false'"):
+        Claims("false")
