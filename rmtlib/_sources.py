@@ -339,6 +339,9 @@ def _hdf5(path: Path, content=None) -> list[Tensor]:
             skip = "its values lie in another file, which is not opened"
         elif key.startswith("optimizer"):
             skip = "state of the optimizer"
+        # Keras 1 named the kernel of fc1 "fc1_W_1:0".
+        old = re.fullmatch(rf"{re.escape(group.rpartition('/')[2])}_(W|b)(_\d+)?:0", last)
+        last = {"W": "kernel", "b": "bias"}[old[1]] if old else last
         name = f"{_keras_name(file, group)}/{last}".lstrip("/")
         if re.search(r"^(?!optimizer).*\bvars$", group) and last.isdigit():
             # Numbered, not named: 0 is the kernel, and a bias is a vector or has the kernel's shape without its inputs.

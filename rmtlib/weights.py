@@ -26,6 +26,7 @@ import numpy as np
 
 from . import _checks
 from ._sources import Tensor, WeightsError, called, open_source, read_tensor
+from .pretrained import NETWORKS, fetch
 
 __all__ = ["Layer", "Skipped", "Weights", "WeightsError", "load_weights"]
 
@@ -161,10 +162,12 @@ def load_weights(
 
     Parameters
     ----------
-    path_or_model : path, Run, model or mapping
+    path_or_model : path, Run, model, mapping or name
         A ``.safetensors``, ``.pt``, ``.pth``, ``.bin`` (torch), ``.npz``, ``.keras``, ``.h5`` or ``.onnx`` file; the index
         ``*.index.json`` or the folder of a sharded checkpoint; a folder of ours with ``run.json`` and ``weights.safetensors``, or
         its `rmtlib.learning.runs.Run`; a torch module, a Keras model, or a mapping of names to arrays.
+        The strings "alexnet", "vgg16" and "vgg19" are pretrained networks (`rmtlib.pretrained`), downloaded once, even where a
+        file or folder has that name: call that one "./alexnet".
     initial : bool
         The initial instead of the trained weights of a run.
     split_qkv : bool
@@ -186,7 +189,8 @@ def load_weights(
     Raises
     ------
     WeightsError
-        If the source is missing, empty, damaged, incomplete, of an unknown kind, or would have to run code to be read.
+        If the source is missing, empty, damaged, incomplete, of an unknown kind, or would have to run code to be read; or if a
+        pretrained network cannot be downloaded.
 
     Notes
     -----
@@ -206,6 +210,10 @@ def load_weights(
     min_levels = _checks.integer(min_levels, "min_levels", at_least=2)
     if layout is not None:
         _checks.choice(layout, "layout", ("torch", "keras"))
+    if isinstance(path_or_model, str) and path_or_model in NETWORKS:
+        if initial:
+            raise WeightsError(f"initial=True needs a run, which keeps its initial weights; {path_or_model} is pretrained")
+        path_or_model = fetch(path_or_model)
     tensors = open_source(path_or_model, initial)
     if not tensors:
         raise WeightsError(f"{called(path_or_model)} holds no tensors")

@@ -12,12 +12,13 @@ to hold the images.
 from __future__ import annotations
 
 import hashlib
-import os
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from .. import _download
 
 __all__ = ["DATASETS", "STANDARDIZATIONS", "Dataset", "DatasetError", "load_dataset", "standardize"]
 
@@ -146,7 +147,7 @@ def _read_digits():
 
 
 def _read_cifar10(folder):
-    folder = folder or os.environ.get("RMTLIB_DATA") or None
+    folder = folder or _download.data_folder()
     read = _read_archive_members(_download_cifar10()) if folder is None else _folder_reader(Path(folder))
     parts = [_decode(name, read(name)) for name in CIFAR10_TRAIN]
     train = tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -168,12 +169,10 @@ def _read_archive_members(path):
 
 
 def _download_cifar10(url: str = CIFAR10_URL, known_hash: str = CIFAR10_HASH, cache=None) -> str:
-    """Path of the verified archive in the cache; pooch leaves nothing there unless the hash is right."""
-    import pooch
-
+    """Path of the verified archive in the cache; nothing is left there unless the hash is right."""
     try:
-        return pooch.retrieve(url, known_hash, path=cache or pooch.os_cache("rmtlib"), progressbar=True)
-    except (OSError, ValueError) as error:
+        return str(_download.download(url, known_hash, cache or _download.cache_folder()))
+    except _download.DownloadError as error:
         raise DatasetError(f"CIFAR-10 could not be downloaded from {url}: {error}. {_both_ways()}") from error
 
 
