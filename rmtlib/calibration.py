@@ -31,7 +31,7 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
-import scipy
+import scipy.linalg
 
 from . import _checks
 
@@ -118,7 +118,12 @@ def benjamini_hochberg(pvalues) -> np.ndarray:
     array([0.04      , 0.05333333, 0.05333333, 0.5       ])
     """
     pvalues = _probabilities(pvalues)
-    return scipy.stats.false_discovery_control(pvalues, axis=None).reshape(pvalues.shape)
+    order = np.argsort(pvalues, axis=None)
+    qvalues = np.empty(pvalues.size)
+    # a smaller p value never has a larger q value: minima from the largest p value down
+    scaled = pvalues.ravel()[order] * (pvalues.size / np.arange(1, pvalues.size + 1))
+    qvalues[order] = np.minimum.accumulate(scaled[::-1])[::-1]
+    return np.minimum(qvalues, 1).reshape(pvalues.shape)
 
 
 def noise_singular_values(shape: tuple[int, int], rng) -> np.ndarray:

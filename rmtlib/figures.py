@@ -200,7 +200,9 @@ def animate_training(figure, nu, moving_mean, positions, *, epochs, band, bins=5
 
 
 def player(animation, *, alt):
-    """An animation as a player that works in a static page, without a server and without another host.
+    """An animation as a player with a slider that works in a static page, without a server and without another host.
+
+    Where scripts do not run, the last frame stands for all.
 
     Parameters
     ----------
@@ -219,5 +221,6 @@ def player(animation, *, alt):
     page = animation.to_jshtml(default_mode="once")
     # matplotlib asks another host for the icons of the buttons; the book's theme brings them along.
     page = re.sub(r"<link[^>]*>", "", page)
-    page = page.replace("<img ", f'<img alt="{escape(alt)}" ', 1)
+    last = re.findall(r'frames\[\d+\] = "(data:image/png;base64,[^"]*)"', page)[-1].replace("\\\n", "")
+    page = page.replace("<img ", f'<img alt="{escape(alt)}" src="{last}" ', 1)
     return HTML(page.replace('<input id="_anim_slider', '<input aria-label="frame" id="_anim_slider', 1))

@@ -13,9 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
 
-from . import _checks, calibration
+from . import _checks, _kolmogorov, calibration
 
 __all__ = ["SpacingTest", "spacing_ratios", "spacing_test", "spacings"]
 
@@ -146,5 +145,6 @@ def spacing_test(
         raise ValueError(f"null must be the law for {len(s)} spacings, as xi has; got the law for {null.n}")
     from .laws import wigner_surmise
 
-    test = scipy.stats.kstest(s, wigner_surmise.cdf)
-    return SpacingTest(float(test.statistic), float(test.pvalue), float(null.pvalue(test.statistic)), len(s))
+    statistic = float(calibration.ks_statistic(wigner_surmise.cdf(np.sort(s))))
+    pvalue = _kolmogorov.pvalue(np.array([statistic]), len(s))
+    return SpacingTest(statistic, float(pvalue[0]), float(null.pvalue(statistic)), len(s))

@@ -1,22 +1,31 @@
 """The runs that ship with the book are whole and are what their records say."""
 
+import csv
+import dataclasses
+import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import load_file
 
 import rmtlib
-from rmtlib.learning import load_run
+from rmtlib.learning import TrainingConfig, find_runs, linearized_accuracy, load_dataset, load_run
 from rmtlib.learning.runs import file_sha256
+from rmtlib.learning.sweep import read_grid
 
-DATA = Path(__file__).parents[1] / "data"
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / "data"
 RUNS = sorted(path.name for path in (DATA / "runs").iterdir())
 REGISTRY = [line.split(maxsplit=2) for line in (DATA / "registry.txt").read_text().splitlines()[1:]]
 
 
 def test_registry_lists_every_file_with_its_hash():
     listed = {name: digest for name, digest, _ in REGISTRY}
-    there = {str(path.relative_to(DATA)): file_sha256(path) for path in (DATA / "runs").glob("*/*")}
+    files = [path for path in DATA.rglob("*") if path.is_file() and path.name not in ("README.md", "registry.txt")]
+    there = {str(path.relative_to(DATA)): file_sha256(path) for path in files}
     assert listed == there
 
 
@@ -31,11 +40,57 @@ def test_run_is_complete_and_its_record_agrees_with_its_history(name):
     assert run.history["test_accuracy"][-1] == run.test_accuracy
 
 
-@pytest.mark.parametrize("name", [name for name in RUNS if name.startswith("mlp512-")])
-def test_initial_second_layer_follows_from_the_seed(name):
-    run = load_run(name, folder=DATA / "runs")
-    W0 = rmtlib.load_weights(run, initial=True)["dense2"].matrix
-    np.testing.assert_array_equal(W0, rmtlib.ensembles.glorot_uniform(W0.shape, [run.config["seed"], 2]))
+def test_the_runs_are_those_of_the_grid_that_makes_them(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    settings = {field.name for field in dataclasses.fields(TrainingConfig)}
+    asked = {}
+    for parameters in read_grid("sweeps/book.yaml").runs.values():
+        config = TrainingConfig(**{name: value for name, value in parameters.items() if name in settings})
+        asked[parameters.get("run_name") or config.name] = dataclasses.asdict(config)
+    assert asked == {name: load_run(name, folder=DATA / "runs").config for name in RUNS}
+
+
+def test_initial_second_layer_follows_from_the_seed():
+    kept = [run for run in find_runs(folder=DATA / "runs") if "initial.dense2.weight" in load_file(run.weights_file)]
+    assert len(kept) >= 3
+    for run in kept:
+        W0 = rmtlib.load_weights(run, initial=True)["dense2"].matrix
+        np.testing.assert_array_equal(W0, rmtlib.ensembles.glorot_uniform(W0.shape, [run.config["seed"], 2]))
+
+
+def linearized():
+    with open(DATA / "linearized.csv", newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_every_run_of_the_second_layer_is_linearised():
+    assert {row["run"] for row in linearized()} == {name for name in RUNS if name.startswith("mlp512-")}
+    for row in linearized():
+        run = load_run(row["run"], folder=DATA / "runs")
+        assert (float(row["train_accuracy"]), float(row["test_accuracy"])) == (run.train_accuracy, run.test_accuracy)
+
+
+@pytest.mark.skipif("RMTLIB_DATA" not in os.environ, reason="needs CIFAR-10: set RMTLIB_DATA")
+def test_linearised_accuracies_are_measured_again():
+    row = next(row for row in linearized() if row["run"] == "mlp512-cifar10-alpha5-seed0")
+    run = load_run(row["run"], folder=DATA / "runs")
+    again = linearized_accuracy(run, row["layer"], load_dataset("cifar10", standardization=run.config["standardization"]))
+    assert again.train == pytest.approx(float(row["linearized_train_accuracy"]), abs=2e-4)
+    assert again.test == pytest.approx(float(row["linearized_test_accuracy"]), abs=4e-4)
+
+
+def test_motion_ends_at_the_run_it_recorded():
+    with safe_open(DATA / "motion.safetensors", framework="np") as file:
+        config = json.loads(file.metadata()["config"])
+        nu, p = file.get_tensor("nu"), file.get_tensor("output_pvalue")
+    run = load_run(TrainingConfig(**config).name, folder=DATA / "runs")
+    assert run.config == config
+    s = rmtlib.spectrum(rmtlib.load_weights(run)["dense2"].matrix)
+    assert len(nu) == config["epochs"] + 1
+    np.testing.assert_allclose(nu[-1], s.nu, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(p[-1], rmtlib.porter_thomas(s.output_vectors).calibrated_pvalue, atol=0.02)
+    start = rmtlib.ensembles.glorot_uniform((512, 512), [config["seed"], 2])
+    np.testing.assert_allclose(nu[0], rmtlib.spectrum(start, vectors=False).nu, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("seed", [0])

@@ -40,6 +40,10 @@ def law_levels(m, n, sigma=1.0):
     return laws.marchenko_pastur(m / n, sigma * np.sqrt(n)).ppf((np.arange(m) + 0.5) / m)
 
 
+def test_the_default_level_has_the_quantile_of_the_law():
+    assert marchenko_pastur.QUANTILE == pytest.approx(laws.tracy_widom.ppf(1 - marchenko_pastur.LEVEL), rel=1e-12)
+
+
 def test_null_singular_values_are_those_of_gaussian_matrices():
     rng = np.random.default_rng(1)
     dense = [np.linalg.svd(ensembles.gaussian((9, 5), rng), compute_uv=False)[::-1] for _ in range(4000)]
