@@ -84,7 +84,7 @@ def test_motion_ends_at_the_run_it_recorded():
         config = json.loads(file.metadata()["config"])
         nu, p = file.get_tensor("nu"), file.get_tensor("output_pvalue")
     run = load_run(TrainingConfig(**config).name, folder=DATA / "runs")
-    assert run.config == config
+    assert run.config == dataclasses.asdict(TrainingConfig(**config))
     s = rmtlib.spectrum(rmtlib.load_weights(run)["dense2"].matrix)
     assert len(nu) == config["epochs"] + 1
     np.testing.assert_allclose(nu[-1], s.nu, rtol=1e-4, atol=1e-5)

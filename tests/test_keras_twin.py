@@ -52,3 +52,5 @@ def test_networks_that_the_twin_cannot_train_are_refused():
         train_in_keras(replace(CONFIG, dataset="cifar10", network="minialexnet"))
     with pytest.raises(ConfigError, match="weight_decay must be 0 in Keras; got 0.1"):
         train_in_keras(replace(CONFIG, weight_decay=0.1))
+    with pytest.raises(ConfigError, match="label_noise must be 0 in Keras; got 0.2"):
+        train_in_keras(replace(CONFIG, label_noise=0.2))

@@ -45,7 +45,7 @@ def change_record(run, **changes):
 
 def test_a_finished_run_loads_with_all_digits_of_its_history(run):
     loaded = load_run("one", folder=run.parent)
-    assert (loaded.name, loaded.path, loaded.config) == ("one", run, {"seed": 3})
+    assert (loaded.name, loaded.path, loaded.config) == ("one", run, {"seed": 3, "label_noise": 0.0})
     assert (loaded.train_accuracy, loaded.test_accuracy) == (0.5, 1 / 3)
     assert loaded.weights_file.read_bytes() == b"weights"
     assert list(loaded.history) == ["epoch", "train_loss", "test_accuracy"]
@@ -183,6 +183,17 @@ def test_runs_are_found_by_configuration_in_order_of_laziness_and_seed(runs_of_t
     assert [run.name for run in find_runs(folder=runs_of_two_seeds, seed=3, laziness=5)] == ["one"]
 
 
+def test_a_run_from_before_label_noise_counts_as_one_without(runs_of_two_seeds):
+    assert [run.name for run in find_runs(folder=runs_of_two_seeds, label_noise=0)] == ["three", "two", "one"]
+
+
+def test_runs_with_label_noise_are_found_when_they_are_asked_for(runs_of_two_seeds):
+    change_record(runs_of_two_seeds / "two", config={"laziness": 0.5, "seed": 4, "label_noise": 0.4})
+    assert [run.name for run in find_runs(folder=runs_of_two_seeds)] == ["three", "one"]
+    (noisy,) = find_runs(folder=runs_of_two_seeds, label_noise=0.4)
+    assert (noisy.name, noisy.config["label_noise"]) == ("two", 0.4)
+
+
 def test_runs_that_are_not_finished_are_passed_over(runs_of_two_seeds):
     change_record(runs_of_two_seeds / "two", status="diverged")
     (runs_of_two_seeds / "three" / "run.json").unlink()
@@ -190,9 +201,9 @@ def test_runs_that_are_not_finished_are_passed_over(runs_of_two_seeds):
 
 
 def test_no_such_run_is_refused(runs_of_two_seeds):
-    with pytest.raises(RunError, match="no finished run in .* with {'seed': 9}"):
+    with pytest.raises(RunError, match="no finished run in .* with {'label_noise': 0.0, 'seed': 9}"):
         find_runs(folder=runs_of_two_seeds, seed=9)
-    with pytest.raises(ValueError, match="config must name settings of a run, laziness, seed; got sed"):
+    with pytest.raises(ValueError, match="config must name settings of a run, label_noise, laziness, seed; got sed"):
         find_runs(folder=runs_of_two_seeds, sed=3)
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -10,14 +11,14 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 
 from rmtlib.ensembles import glorot_uniform
 from rmtlib.learning import training
 from rmtlib.learning.architectures import build_network, initialize
 from rmtlib.learning.datasets import load_dataset
 from rmtlib.learning.runs import RunError, load_run
-from rmtlib.learning.training import ConfigError, DivergedError, TrainingConfig, accuracy, train
+from rmtlib.learning.training import ConfigError, DivergedError, TrainingConfig, accuracy, noisy_labels, train
 
 RESULTS = ("history.csv", "weights.safetensors")
 LAYERS = ("dense1", "dense2", "dense3", "dense4")
@@ -490,6 +491,94 @@ def test_a_full_disk_costs_no_more_than_the_epoch_in_flight(call, tmp_path, monk
     assert results(train(QUICK, folder=tmp_path, progress=False)) == results(quick)
 
 
+# Label noise
+
+
+def test_a_share_of_the_labels_becomes_uniform_and_the_rest_stays():
+    labels = np.repeat(np.arange(10), 2000)
+    noisy = noisy_labels(labels, 0.4, 3)
+    assert noisy.dtype == labels.dtype
+    # 8000 labels are replaced; nine in ten of them become wrong, with standard deviation 27
+    changed = noisy != labels
+    assert np.count_nonzero(changed) == pytest.approx(7200, abs=110)
+    # each class gets 8000 / 10 new labels and keeps 2000 * 0.6 of its own
+    np.testing.assert_allclose(np.bincount(noisy[changed], minlength=10), 720, atol=110)
+    np.testing.assert_allclose(np.bincount(labels[changed], minlength=10), 720, atol=110)
+    np.testing.assert_array_equal(noisy, noisy_labels(labels, 0.4, 3))
+    assert np.any(noisy != noisy_labels(labels, 0.4, 4))
+
+
+def test_no_label_noise_changes_no_label_and_no_noise_changes_its_input():
+    labels = np.arange(10)
+    noisy = noisy_labels(labels, 0.0, 0)
+    np.testing.assert_array_equal(noisy, labels)
+    assert not np.shares_memory(noisy, labels)
+    noisy_labels(labels, 0.9, 0)
+    np.testing.assert_array_equal(labels, np.arange(10))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1, float("nan")])
+def test_a_share_of_noisy_labels_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match="share must be a number from 0 to below 1; got"):
+        noisy_labels(np.arange(10), share, 0)
+
+
+def test_training_on_label_noise_is_training_on_the_noisy_labels(tmp_path, monkeypatch):
+    config = replace(QUICK, label_noise=0.4, epochs=2, seed=3)
+    run = train(config, folder=tmp_path, progress=False)
+    data = load_dataset("digits")
+    labels = noisy_labels(data.train_labels, 0.4, [3, 0, 1])
+    assert 0.3 < np.mean(labels != data.train_labels) < 0.42
+    monkeypatch.setattr(training, "load_dataset", lambda *args, **options: replace(data, train_labels=labels))
+    same = train(replace(config, label_noise=0.0), folder=tmp_path, name="by-hand", progress=False)
+    assert results(same) == results(run)
+    assert same.train_accuracy == run.train_accuracy
+    # Tests have the right labels.
+    tensors = weights(run, "trained")
+    found = np.mean(forward(tensors, data.test_images)[-1].argmax(axis=1) == data.test_labels)
+    assert found == pytest.approx(run.test_accuracy, abs=0.0028)
+
+
+def test_a_run_with_label_noise_resumes_on_the_same_labels(tmp_path, monkeypatch):
+    config = replace(QUICK, label_noise=0.4, epochs=2)
+    whole = train(config, folder=tmp_path, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_finish", lambda *args: (_ for _ in ()).throw(_Stop))
+        with pytest.raises(_Stop):
+            train(config, folder=tmp_path, name="stopped", progress=False)
+    assert results(train(config, folder=tmp_path, name="stopped", progress=False)) == results(whole)
+
+
+def test_the_name_tells_label_noise_and_only_that():
+    assert TrainingConfig(label_noise=0.4).name == "mlp512-digits-alpha1-seed0-noise0.4"
+    assert TrainingConfig(label_noise=0).name == "mlp512-digits-alpha1-seed0"
+
+
+def without_label_noise(config):
+    return {key: value for key, value in config.items() if key != "label_noise"}
+
+
+def test_a_finished_run_from_before_label_noise_counts_as_one_without(quick, tmp_path, monkeypatch):
+    shutil.copytree(quick.path, tmp_path / quick.name)
+    record = json.loads((quick.path / "run.json").read_text())
+    record["config"] = without_label_noise(record["config"])
+    (tmp_path / quick.name / "run.json").write_text(json.dumps(record))
+    monkeypatch.setattr(training, "load_dataset", lambda *args, **options: pytest.fail("trained again"))
+    assert train(QUICK, folder=tmp_path, progress=False).config == asdict(QUICK)
+    with pytest.raises(ConfigError, match=r"label_noise is 0\.0 there and 0\.4 here"):
+        train(replace(QUICK, label_noise=0.4), folder=tmp_path, name=quick.name, progress=False)
+
+
+def test_a_checkpoint_from_before_label_noise_goes_on(stopped, quick):
+    path = stopped / "checkpoint.safetensors"
+    with training.safe_open(path, framework="np") as checkpoint:
+        metadata = checkpoint.metadata()
+        tensors = {key: checkpoint.get_tensor(key) for key in checkpoint.keys()}  # noqa: SIM118
+    metadata["config"] = json.dumps(without_label_noise(json.loads(metadata["config"])))
+    save_file(tensors, path, metadata=metadata)
+    assert results(train(QUICK, folder=stopped.parent, progress=False)) == results(quick)
+
+
 # Divergence
 
 
@@ -547,6 +636,9 @@ def test_the_accuracy_of_a_network_that_overflows_is_nan():
         ("momentum", -0.1, "a number from 0 to below 1"),
         ("weight_decay", -1e-9, "a finite number of at least 0"),
         ("seed", -1, "an integer of at least 0"),
+        ("label_noise", 1.0, "a number from 0 to below 1"),
+        ("label_noise", -0.1, "a number from 0 to below 1"),
+        ("label_noise", "0.4", "a number from 0 to below 1"),
         ("seed", np.bool_(True), "an integer of at least 0"),
     ],
 )

@@ -20,7 +20,7 @@ def train_in_keras(config: TrainingConfig, *, data_folder=None) -> dict[str, np.
     Parameters
     ----------
     config : TrainingConfig
-        Of a fully connected network without weight decay.
+        Of a fully connected network without weight decay and label noise.
     data_folder : path, optional
         Where CIFAR-10 lies, see `rmtlib.learning.datasets.load_dataset`.
 
@@ -32,7 +32,7 @@ def train_in_keras(config: TrainingConfig, *, data_folder=None) -> dict[str, np.
     Raises
     ------
     ConfigError
-        If the network is not fully connected, or weights decay.
+        If the network is not fully connected, weights decay, or labels are noisy.
 
     Notes
     -----
@@ -42,8 +42,9 @@ def train_in_keras(config: TrainingConfig, *, data_folder=None) -> dict[str, np.
     """
     if config.network not in HIDDEN_WIDTHS:
         raise ConfigError(f"network must be one of {', '.join(HIDDEN_WIDTHS)} in Keras; got {config.network!r}")
-    if config.weight_decay:
-        raise ConfigError(f"weight_decay must be 0 in Keras; got {config.weight_decay}")
+    for name in ("weight_decay", "label_noise"):
+        if getattr(config, name):
+            raise ConfigError(f"{name} must be 0 in Keras; got {getattr(config, name)}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
 

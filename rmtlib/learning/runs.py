@@ -15,6 +15,8 @@ import numpy as np
 __all__ = ["Run", "RunError", "find_runs", "load_run"]
 
 FILES = ("run.json", "history.csv", "weights.safetensors")
+# Settings that runs did not record before there was a choice.
+ADDED_SETTINGS = {"label_noise": 0.0}
 
 
 class RunError(ValueError):
@@ -89,7 +91,8 @@ def load_run(name: str, *, folder=None) -> Run:
     with open(path / "history.csv", newline="") as lines:
         rows = list(csv.DictReader(lines))
     history = {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
-    return Run(name, path, record["config"], record["train_accuracy"], record["test_accuracy"], history)
+    config = ADDED_SETTINGS | record["config"]
+    return Run(name, path, config, record["train_accuracy"], record["test_accuracy"], history)
 
 
 def find_runs(*, folder=None, **config) -> list[Run]:
@@ -100,7 +103,8 @@ def find_runs(*, folder=None, **config) -> list[Run]:
     folder : path, optional
         Folder of runs, as in `load_run`. Folders that hold no finished run are passed over.
     **config
-        Values of the `TrainingConfig`, such as ``network="mlp512", seed=0``; none means every run.
+        Values of the `TrainingConfig`, such as ``network="mlp512", seed=0``; none means every run without label noise. Runs with
+        label noise are found by ``label_noise`` alone.
 
     Raises
     ------
@@ -110,13 +114,15 @@ def find_runs(*, folder=None, **config) -> list[Run]:
         If a run has no such setting.
     """
     folder = data_folder() / "runs" if folder is None else Path(folder)
-    found = []
+    found, config = [], {"label_noise": 0.0} | config
     for record_file in folder.glob("*/run.json"):
         record = json.loads(record_file.read_text())
-        unknown = config.keys() - record["config"].keys()
+        settings = ADDED_SETTINGS | record["config"]
+        unknown = config.keys() - settings.keys()
         if unknown:
-            raise ValueError(f"config must name settings of a run, {', '.join(record['config'])}; got {', '.join(sorted(unknown))}")
-        if record["status"] == "completed" and config.items() <= record["config"].items():
+            known = ", ".join(settings)
+            raise ValueError(f"config must name settings of a run, {known}; got {', '.join(sorted(unknown))}")
+        if record["status"] == "completed" and config.items() <= settings.items():
             found.append(load_run(record_file.parent.name, folder=folder))
     if not found:
         raise RunError(f"no finished run in {str(folder)!r} with {config}")

@@ -11,8 +11,8 @@ A grid is a YAML file:
     runs: [{laziness: 2, seed: 0}]    # and single runs
 
 Paths start from the folder in which the command is typed. A text in braces is filled with the run's parameters, as in
-``run_name: "mlp512-{standardization}-seed{seed}"``: runs that differ in more than network, data set, laziness and seed need
-names of their own.
+``run_name: "mlp512-{standardization}-seed{seed}"``: runs that differ in more than network, data set, laziness, seed and
+label noise need names of their own.
 
 The work is done by dask: a cluster of this machine's cores with one thread each, or any cluster by its scheduler's address,
 whose workers see the same files. What is done is skipped: an executed notebook holds a key made of its parameters, the

@@ -20,7 +20,7 @@ import json
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +35,7 @@ from .architectures import NETWORKS, Network, build_network, initialize
 from .datasets import DATASETS, STANDARDIZATIONS, Dataset, load_dataset
 from .runs import Run, RunError, file_sha256, load_run, write_atomically, write_history
 
-__all__ = ["ConfigError", "DivergedError", "TrainingConfig", "train"]
+__all__ = ["ConfigError", "DivergedError", "TrainingConfig", "noisy_labels", "train"]
 
 
 class ConfigError(ValueError):
@@ -79,6 +79,9 @@ class TrainingConfig:
     standardization : {"image", "channel"}
     seed : int
         Seed of the initial weights and of the order of the batches.
+    label_noise : float
+        Share of the training labels that are replaced by random ones, see `noisy_labels`. The training accuracy counts the labels
+        that the network was shown.
 
     Raises
     ------
@@ -97,6 +100,7 @@ class TrainingConfig:
     weight_decay: float = _number(0.0, float, "a finite number of at least 0", lambda v: 0 <= v < np.inf)
     standardization: str = _one_of("image", STANDARDIZATIONS)
     seed: int = _number(0, int, "an integer of at least 0", lambda v: v >= 0)
+    label_noise: float = _number(0.0, float, "a number from 0 to below 1", lambda v: 0 <= v < 1)
 
     def __post_init__(self):
         problems = []
@@ -114,7 +118,8 @@ class TrainingConfig:
     @property
     def name(self) -> str:
         """Name of the run's folder unless another is given."""
-        return f"{self.network}-{self.dataset}-alpha{self.laziness:g}-seed{self.seed}"
+        noise = f"-noise{self.label_noise:g}" if self.label_noise else ""
+        return f"{self.network}-{self.dataset}-alpha{self.laziness:g}-seed{self.seed}{noise}"
 
 
 def train(
@@ -171,6 +176,7 @@ def train(
     checkpoint = path / "checkpoint.safetensors"
 
     data = load_dataset(config.dataset, folder=data_folder, standardization=config.standardization)
+    data = replace(data, train_labels=noisy_labels(data.train_labels, config.label_noise, [config.seed, 0, 1], data.n_classes))
     network = build_network(config.network, shape=data.shape, n_classes=data.n_classes)
     initialize(network, config.seed)
     initial = {key: tensor.clone() for key, tensor in network.state_dict().items()}
@@ -206,6 +212,42 @@ def train(
         bar.update()
     bar.close()
     return _finish(path, config, initial, network, data, history, seconds)
+
+
+def noisy_labels(labels: np.ndarray, share: float, rng, n_classes: int = 10) -> np.ndarray:
+    """Replace a share of the labels by labels drawn uniformly from all classes.
+
+    Parameters
+    ----------
+    labels : numpy.ndarray of int, shape (records,)
+    share : float
+        Of the labels that are replaced, from 0 to below 1; their number is rounded. One in ``n_classes`` of them stays right by
+        chance.
+    rng : seed or numpy.random.Generator
+        Passed to `numpy.random.default_rng`. Training draws from ``[seed, 0, 1]``: no stream of initial weights or batches.
+    n_classes : int
+
+    Returns
+    -------
+    numpy.ndarray
+        A copy, of the dtype of ``labels``.
+
+    Raises
+    ------
+    ValueError
+        If the share is out of range.
+
+    Examples
+    --------
+    >>> noisy_labels(np.zeros(8, int), 0.5, 0)
+    array([0, 0, 1, 6, 8, 0, 9, 0])
+    """
+    if not 0 <= share < 1:
+        raise ValueError(f"share must be a number from 0 to below 1; got {share!r}")
+    rng, noisy = np.random.default_rng(rng), labels.copy()
+    chosen = rng.permutation(len(labels))[: round(share * len(labels))]
+    noisy[chosen] = rng.integers(n_classes, size=len(chosen))
+    return noisy
 
 
 def sgd(network: Network, config: TrainingConfig) -> torch.optim.SGD:
