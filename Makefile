@@ -7,7 +7,7 @@ BOOK := _build/html/index.html
 INPUTS := $(shell find rmtlib -name '*.py' -o -name '*.csv' | sort) requirements.txt $(shell find data -type f ! -name README.md | sort)
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test check bench serve run sweep data clean
+.PHONY: help install book test check bench serve run report sweep data clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -45,12 +45,19 @@ serve: book  ## build the book and serve it on http://localhost:8000
 run: $(INSTALLED)  ## train one network: make run ARGS="-p dataset cifar10 -p laziness 0.5"
 	$(BIN)/python -m rmtlib.learning.launch chapters/03_training.md $(ARGS)
 
+report: $(INSTALLED)  ## report on any network: make report WEIGHTS=my.safetensors [OUT=report]
+	$(BIN)/python -m rmtlib.report "$(WEIGHTS)" --output "$(or $(OUT),report)" $(ARGS)
+
 sweep: $(INSTALLED)  ## train a grid of networks: make sweep GRID=sweeps/regimes.yaml [SCHEDULER=tcp://...]
 	$(BIN)/python -m rmtlib.learning.sweep $(GRID) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
 data: $(INSTALLED)  ## train again the networks that ship in data/runs (hours)
+	$(BIN)/python tools/record_motion.py runs/book data/motion.safetensors dataset=cifar10 laziness=0.5 seed=2
 	$(BIN)/python -m rmtlib.learning.sweep sweeps/book.yaml
-	$(BIN)/python tools/keep_runs.py $$(ls -d runs/book/*/)
+	$(BIN)/python tools/linearize_runs.py $$(ls -d runs/book/*/)
+	$(BIN)/python tools/measure_filtering.py --runs runs/book mlp512-cifar10-alpha0.5-seed0 mlp512-cifar10-alpha1-seed0 mlp512-cifar10-alpha5-seed0
+	$(BIN)/python tools/keep_runs.py --analysed-only $$(ls -d runs/book/*/)
+	$(BIN)/python tools/keep_runs.py runs/book/mlp512-cifar10-alpha0.5-seed0 runs/book/mlp512-cifar10-alpha1-seed0 runs/book/mlp512-cifar10-alpha5-seed0
 
 clean:  ## remove what was built, keep the environment
 	rm -rf _build _ci _nb chapters/runs

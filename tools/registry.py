@@ -16,11 +16,7 @@ def origin(path):
     if path.parent.parent.name == "runs":
         config = json.loads((path.parent / "run.json").read_text())["config"]
         return "make run ARGS='" + " ".join(f"-p {key} {value}" for key, value in config.items()) + "'"
-    return {
-        "linearized.csv": "python tools/linearize_runs.py runs/book/*/",
-        "motion.safetensors": "python tools/record_motion.py runs/book data/motion.safetensors dataset=cifar10 laziness=0.5 seed=2",
-        "filtering": "python tools/measure_filtering.py",
-    }[path.relative_to(DATA).parts[0]]
+    return "make data"
 
 
 def write_registry():
