@@ -13,13 +13,18 @@ import papermill
 # Chapters that read finished runs are quick as they are; these compute more by default than a test needs.
 QUICK = {"03_training": {"epochs": 2}}
 
-folder = Path(sys.argv[1])
-shutil.rmtree(folder, ignore_errors=True)
-folder.mkdir()
-for source in sorted(Path("chapters").glob("*.md")):
-    notebook = jupytext.read(source)
-    if not any(cell.cell_type == "code" for cell in notebook.cells):
-        continue
-    target = folder / f"{source.stem}.ipynb"
-    jupytext.write(notebook, target)
-    papermill.execute_notebook(target, target, QUICK.get(source.stem, {}), prepare_only=True, progress_bar=False)
+
+def main(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for source in sorted(Path("chapters").glob("*.md")):
+        notebook = jupytext.read(source)
+        if not any(cell.cell_type == "code" for cell in notebook.cells):
+            continue
+        target = folder / f"{source.stem}.ipynb"
+        jupytext.write(notebook, target)
+        papermill.execute_notebook(target, target, QUICK.get(source.stem, {}), prepare_only=True, progress_bar=False)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
