@@ -2,17 +2,20 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+CLASSROOM := $(VENV)/.classroom
 EDITION ?= full
 STUDENT := _build/student
 BOOK := $(if $(filter student,$(EDITION)),$(STUDENT)/)_build/html/index.html
 # What a chapter's result depends on besides its own text: the cache of executed chapters is dropped when this changes.
 INPUTS := $(shell find rmtlib -name '*.py' -o -name '*.csv' | sort) requirements.txt $(shell find data -type f ! -name README.md | sort)
+# Tests that need the built book.
+OF_THE_BOOK := $(addprefix tests/test_,$(addsuffix .py,book browser print student_edition))
 
 .DEFAULT_GOAL := help
-.PHONY: help install book test check bench serve run report sweep data clean
+.PHONY: help install book pdf notebooks test check bench serve run report sweep classroom data clean
 
 help:  ## list the verbs
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 install: $(INSTALLED)  ## create the virtual environment and install everything into it
 
@@ -30,13 +33,20 @@ book: $(INSTALLED)  ## build the HTML book and print the page to open; EDITION=s
 	$(BIN)/jupyter-book build $(if $(filter student,$(EDITION)),$(STUDENT),.) -W -n --keep-going
 	@echo "Open $(CURDIR)/$(BOOK)"
 
+pdf: book  ## print the whole book to _build/book.pdf (needs Chromium, found on the path or named by CHROMIUM)
+	$(BIN)/python tools/print_book.py _build/html _build/book.pdf
+
+notebooks: book  ## put the executed chapters as notebooks into _build/notebooks.zip
+	$(BIN)/python tools/zip_notebooks.py _build _build/notebooks.zip
+
 test: $(INSTALLED) check  ## unit tests, every chapter with quick parameters, then the book with warnings as errors
-	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/test_book.py --ignore tests/test_student_edition.py tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore ,$(OF_THE_BOOK)) --ignore tests/test_solutions.py tests
 	$(BIN)/python tools/quick_chapters.py _ci
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -n 2 --dist loadfile -p no:cacheprovider _ci
+	$(BIN)/python -m pytest -n 2 --dist load tests/test_solutions.py
 	$(MAKE) book
 	$(MAKE) book EDITION=student
-	$(BIN)/python -m pytest tests/test_book.py tests/test_student_edition.py
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(OF_THE_BOOK)
 
 check: $(INSTALLED)  ## lint the code
 	$(BIN)/ruff check .
@@ -56,6 +66,13 @@ report: $(INSTALLED)  ## report on any network: make report WEIGHTS=my.safetenso
 
 sweep: $(INSTALLED)  ## train a grid of networks: make sweep GRID=sweeps/regimes.yaml [SCHEDULER=tcp://...]
 	$(BIN)/python -m rmtlib.learning.sweep $(GRID) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
+
+classroom: $(CLASSROOM)  ## release and grade assignments: make classroom CLASS=folder (without CLASS a class of three is made up)
+	$(BIN)/python coursework/classroom.py $(if $(CLASS),"$(CLASS)") $(ARGS)
+
+$(CLASSROOM): requirements-classroom.txt $(INSTALLED)
+	$(BIN)/python -m pip install --quiet -r requirements-classroom.txt
+	touch $@
 
 data: $(INSTALLED)  ## train again the networks that ship in data/runs (hours)
 	$(BIN)/python tools/record_motion.py runs/book data/motion.safetensors dataset=cifar10 laziness=0.5 seed=2

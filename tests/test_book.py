@@ -1,15 +1,29 @@
-"""The built book: every page is there, every figure has a text, and nothing is asked of another host."""
+"""The built book: every page is there, figures have texts, links lead somewhere, and nothing is asked of another host."""
 
+import ast
+import re
+import subprocess
+import sys
+import zipfile
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote, urldefrag
 
+import nbformat
 import pytest
 import yaml
+from sphinx.util.inventory import InventoryFile
 
 ROOT = Path(__file__).parents[1]
 HTML = ROOT / "_build" / "html"
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PAGES = ["intro", *(chapter["file"] for part in TOC["parts"] for chapter in part["chapters"])]
+# The checklist of the paper: figures by panel and network, tables, numbers, claims, equations.
+NETWORKS_OF_FIGURE_1 = [f"F1{panel}{network}" for panel in "ab" for network in range(1, 5)]
+PANELS = [*NETWORKS_OF_FIGURE_1, *("F2" + panel for panel in "abcd"), *("F3" + panel for panel in "abcd"), "F4"]
+NUMBERED = {"T": 2, "N": 4, "C": 10, "E": 8}
+CHECKLIST = [*PANELS, *(f"{letter}{i}" for letter, count in NUMBERED.items() for i in range(1, count + 1))]
 
 
 class Elements(HTMLParser):
@@ -23,6 +37,19 @@ class Elements(HTMLParser):
 
     def handle_data(self, data):
         self.text.append(data)
+
+
+@cache
+def anchors(file):
+    """Everything in a file that a link can point to."""
+    return set(re.findall(r'\bid="([^"]*)"', file.read_text())) if file.suffix == ".html" else set()
+
+
+def public(module):
+    """What a module offers, by its ``__all__``, without importing it."""
+    tree = ast.parse(module.read_text())
+    lists = [node.value for node in tree.body if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "__all__"]
+    return [name for names in lists for name in ast.literal_eval(names)]
 
 
 @pytest.fixture(scope="module", params=PAGES)
@@ -43,8 +70,9 @@ def test_nothing_is_loaded_from_another_host(page):
     assert [link for link in loaded if link and (link.startswith(("http:", "https:", "//")))] == []
 
 
-def test_no_glued_number_is_missing(page):
-    text = " ".join(page.text)
+@pytest.mark.parametrize("name", [name for name in PAGES if not name.startswith("api")])
+def test_no_glued_number_is_missing(name):
+    text = " ".join(Elements(name).text)
     assert "glue" not in text.replace("glued", "")
 
 
@@ -58,3 +86,60 @@ def test_scoreboard_has_a_verdict_in_every_row():
     rows = [row for row in text.split("<tr")[1:] if "<td" in row]
     assert len(rows) >= 20
     assert all("reproduced" in row or "not tested here" in row for row in rows)
+
+
+@pytest.mark.parametrize("name", [*PAGES, "genindex", "search"])
+def test_links_and_anchors_lead_somewhere(name):
+    file = HTML / f"{name}.html"
+    links = [attrs["href"] for tag, attrs in Elements(name).elements if tag in ("a", "link") and attrs.get("href")]
+    broken = []
+    for link in links:
+        address, anchor = urldefrag(link)
+        if re.match(r"\w+:", address) or link == "#":
+            continue
+        path = unquote(address.partition("?")[0])
+        target = (file.parent / path).resolve() if path else file
+        if not target.exists() or (anchor and unquote(anchor) not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+@pytest.fixture(scope="module")
+def documented():
+    inventory = InventoryFile.load((HTML / "objects.inv").open("rb"), "", lambda base, link: link)
+    return {name for kind, objects in inventory.items() if kind.startswith("py:") for name in objects}
+
+
+def test_reference_has_every_public_name(documented):
+    names = {name.rpartition(".")[2] for name in documented}
+    modules = [module for module in (ROOT / "rmtlib").glob("*.py") if not re.match("_[a-z]", module.name)]
+    # constants are no entries of the reference
+    assert {name for module in modules for name in public(module) if not name.isupper()} - names == set()
+
+
+def test_names_of_the_package_are_documented_where_they_are_imported_from(documented):
+    names = public(ROOT / "rmtlib" / "__init__.py")
+    assert {f"rmtlib.{name}" for name in names} - documented == set()
+
+
+def test_reference_has_every_public_name_of_learning(documented):
+    learning = pytest.importorskip("rmtlib.learning")
+    assert {f"rmtlib.learning.{name}" for name in learning.__all__} - documented == set()
+
+
+def test_index_of_the_paper_has_the_whole_checklist():
+    words = set(re.findall(r"[\w]+", " ".join(Elements("paper_index").text)))
+    assert [id for id in CHECKLIST if id not in words] == []
+
+
+def test_zip_holds_every_chapter_with_its_outputs(tmp_path):
+    target = tmp_path / "notebooks.zip"
+    subprocess.run([sys.executable, "tools/zip_notebooks.py", "_build", target], cwd=ROOT, check=True)
+    chapters = [Path(page).name for page in PAGES if page.startswith("chapters/")]
+    with zipfile.ZipFile(target) as archive:
+        assert {f"notebooks/chapters/{name}.ipynb" for name in chapters} <= set(archive.namelist())
+        for name in chapters:
+            notebook = nbformat.reads(archive.read(f"notebooks/chapters/{name}.ipynb").decode(), as_version=4)
+            code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+            assert not code or any(cell.outputs for cell in code), name
+            assert not any("{glue:" in cell.source for cell in notebook.cells), name
