@@ -28,8 +28,7 @@ def test_binder_installs_the_library_in_place():
 
 def test_workflow_calls_verbs_of_the_makefile():
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text())
-    commands = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
-    calls = [call for command in commands for call in re.findall(r"^make (.*)$", command, re.M)]
-    verbs = {verb for call in calls for verb in re.findall(r"\b[a-z]+\b", call)}
+    commands = "\n".join(step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step)
+    verbs = set(" ".join(re.findall(r"^make ([a-z ]+)", commands, re.M)).split())
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
-    assert {"test", "pdf", "notebooks"} <= verbs - {"python"} <= targets
+    assert {"test", "pdf", "notebooks"} <= verbs <= targets

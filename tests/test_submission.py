@@ -88,15 +88,15 @@ def test_it_works_with_the_library_and_with_figures(submission):
         f"os.listdir({str(Path.home())!r})",
         "os.listdir('..')",
         f"os.listdir({str(ROOT / 'tests')!r})",
-        f"open('/proc/{os.getpid()}/environ').read()",
-        f"open('/proc/{os.getpid()}/cwd/README.md').read()",
+        "open('/proc/GRADER/environ').read()",
+        "open('/proc/GRADER/cwd/README.md').read()",
         "open('../stray', 'w')",
-        f"os.kill({os.getpid()}, 0)",
+        "os.kill(GRADER, 0)",
         "import socket; socket.create_connection(('127.0.0.1', 80), timeout=1)",
     ],
 )
 def test_it_is_kept_from(submission, code):
-    assert outcome(submission, code).startswith("PermissionError")
+    assert outcome(submission, code.replace("GRADER", str(os.getpid()))).startswith("PermissionError")
 
 
 @confined
