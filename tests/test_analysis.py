@@ -317,9 +317,12 @@ def test_weights_without_a_matrix_are_refused_with_what_was_skipped():
 
 
 INTERRUPTED = """
-import sys, time
+import signal, sys, time
 import numpy as np
 import rmtlib
+
+# a job in the background is started with this signal ignored
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 class Slow(dict):
     def __getitem__(self, name):
