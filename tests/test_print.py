@@ -19,6 +19,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chro
 TOC = yaml.safe_load((ROOT / "_toc.yml").read_text())
 PARTS = {part["caption"]: [chapter["file"] for chapter in part["chapters"]] for part in TOC["parts"]}
 PAGES = [TOC["root"], *(page for pages in PARTS.values() for page in pages)]
+# The book is printed once, by one worker.
+pytestmark = pytest.mark.xdist_group("print")
 
 
 class Title(HTMLParser):
