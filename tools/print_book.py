@@ -50,12 +50,12 @@ UNFOLD_AND_ANCHOR = """anchors => {
   document.body.append(links);
 }"""
 FRONT = """<!doctype html><meta charset="utf-8"><style>
-body {{ font: 11pt/1.5 "DejaVu Sans", sans-serif; }}
+body {{ font: 10pt/1.4 "DejaVu Sans", sans-serif; }}
 h1 {{ font-size: 30pt; line-height: 1.2; margin-top: 45%; text-align: center; }}
 .below {{ text-align: center; margin-top: 2em; }}
 .break {{ break-before: page; font-size: 18pt; }}
-h3 {{ margin: 1em 0 0.2em; font-size: 11pt; }}
-p.line {{ display: flex; margin: 0.1em 0; }}
+h3 {{ margin: 0.7em 0 0.2em; font-size: 11pt; }}
+p.line {{ display: flex; margin: 0; line-height: 1.35; }}
 p.line i {{ flex: 1; border-bottom: 1px dotted #888; margin: 0 0.5em 0.35em; }}
 </style><h1>{title}</h1><p class="below">{below}</p><h2 class="break">Contents</h2>{contents}"""
 NUMBERS = """<!doctype html><style>@page {{ size: A4; margin: 0 }} body {{ margin: 0 }}

@@ -1,0 +1,66 @@
+"""Train a network and measure the plain rivals of filtering: early stopping, and the average of the weights of several epochs.
+
+Usage: measure_rivals.py RUNS_FOLDER OUTPUT.csv name=value...
+
+name=value are fields of the TrainingConfig. The weights after each epoch are kept beside the run, so that an interrupted training
+goes on; delete RUNS_FOLDER/NAME/epochs when the table is there. Rows of the table:
+    stop     the network after `epoch` epochs
+    average  the mean of the weights after the epochs from `epoch` to the last
+Accuracies are those on all test images and on both halves, as in measure_filtering.py.
+"""
+
+import argparse
+from dataclasses import fields
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file, save
+
+from rmtlib.learning import TrainingConfig, build_network, load_dataset, train
+from rmtlib.learning.runs import write_atomically
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("runs", type=Path)
+parser.add_argument("output", type=Path)
+parser.add_argument("options", nargs="*")
+arguments = parser.parse_args()
+kinds = {field.name: field.metadata["kind"] for field in fields(TrainingConfig)}
+options = dict(option.split("=", 1) for option in arguments.options)
+config = TrainingConfig(**{name: kinds[name](value) for name, value in options.items()})
+epochs = arguments.runs / config.name / "epochs"
+
+
+def keep(epoch, network):
+    epochs.mkdir(exist_ok=True)
+    write_atomically(epochs / f"{epoch:04}.safetensors", save(dict(network.state_dict())))
+
+
+train(config, folder=arguments.runs, on_epoch=keep)
+data = load_dataset(config.dataset, standardization=config.standardization)
+network = build_network(config.network, shape=data.shape, n_classes=data.n_classes)
+images, labels = torch.from_numpy(data.test_images), torch.from_numpy(data.test_labels)
+half = len(labels) // 2
+
+
+@torch.no_grad()
+def row(kind, epoch, weights):
+    network.load_state_dict(weights)
+    rightly = torch.cat([network(x).argmax(1) for x in images.split(1000)]) == labels
+    shares = {"accuracy": rightly, "first_half": rightly[:half], "second_half": rightly[half:]}
+    return {"kind": kind, "epoch": epoch} | {name: which.double().mean().item() for name, which in shares.items()}
+
+
+rows, total, count = [], None, 0
+for epoch in range(config.epochs, 0, -1):
+    weights = load_file(epochs / f"{epoch:04}.safetensors")
+    rows.append(row("stop", epoch, weights))
+    total = {key: tensor.double() + (total[key] if total else 0) for key, tensor in weights.items()}
+    count += 1
+    rows.append(row("average", epoch, {key: (tensor / count).float() for key, tensor in total.items()}))
+table = pd.DataFrame(rows).sort_values(["kind", "epoch"], ascending=[False, True])
+setting = {"run": config.name, "laziness": config.laziness, "seed": config.seed, "label_noise": config.label_noise}
+for place, (name, value) in enumerate(setting.items()):
+    table.insert(place, name, value)
+arguments.output.parent.mkdir(parents=True, exist_ok=True)
+write_atomically(arguments.output, table.to_csv(index=False, float_format="%.6g").encode())
