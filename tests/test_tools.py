@@ -6,11 +6,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 import rmtlib
-from rmtlib.learning import TrainingConfig, load_run, train
+from rmtlib.learning import TrainingConfig, build_network, load_dataset, load_run, train
+from rmtlib.learning.training import accuracy
 
 TOOLS = Path(__file__).parents[1] / "tools"
 
@@ -73,3 +76,17 @@ def test_executed_chapters_are_dropped_when_an_input_changes_and_kept_otherwise(
     source.write_text("2")
     run_tool("drop_stale_cache.py", "input.py", cwd=tmp_path)
     assert not cache.exists()
+
+
+def test_rivals_of_filtering_are_the_epochs_and_the_averages_of_their_weights(tmp_path):
+    options = ("epochs=3", "label_noise=0.2")
+    run_tool("measure_rivals.py", "runs", "rivals.csv", *options, cwd=tmp_path)
+    run = load_run("mlp512-digits-alpha1-seed0-noise0.2", folder=tmp_path / "runs")
+    table = pd.read_csv(tmp_path / "rivals.csv").pivot(index="epoch", columns="kind", values="accuracy")
+    np.testing.assert_allclose(table["stop"], run.history["test_accuracy"], atol=1e-5)
+    assert table.loc[3, "average"] == table.loc[3, "stop"]
+    epochs = [load_file(run.path / "epochs" / f"{epoch:04}.safetensors") for epoch in (2, 3)]
+    data = load_dataset("digits")
+    network = build_network("mlp512", shape=data.shape, n_classes=data.n_classes)
+    network.load_state_dict({key: torch.from_numpy((epochs[0][key] + epochs[1][key]) / 2) for key in epochs[0]})
+    assert abs(table.loc[2, "average"] - accuracy(network, data.test_images, data.test_labels)) < 0.003
