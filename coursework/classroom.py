@@ -10,13 +10,13 @@ makes up a class of three in _build/classroom and grades it.
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
 import csv
 import io
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -24,12 +24,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import nbformat
-from IPython.core.inputtransformer2 import TransformerManager
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
+from nbformat.v4 import new_output
 
 sys.path.insert(0, str(Path(__file__).parent))
 import apart
+import handed_in
 import notebooks
+from handed_in import RefusedError
 
 try:
     from nbconvert.preprocessors import ClearMetadataPreprocessor, CSSHTMLHeaderPreprocessor
@@ -50,13 +51,9 @@ try:
 except ImportError as missing:
     sys.exit(f"{missing}: pip install -r requirements-classroom.txt")
 
-LARGEST, MANY_OUTPUTS = 200 * 2**20, 2**20  # bytes of a notebook that is still read, and of outputs that are worth a remark
-CELLS = {"code": new_code_cell, "markdown": new_markdown_cell, "raw": new_raw_cell}
+WRAPPED = "<style>pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }</style></head>"  # no line ends out of sight
+MARK = re.compile(r"^ *### (BEGIN|END) SOLUTION\n?", re.MULTILINE)
 REMARKS: dict[tuple[str, str], list[str]] = {}  # of the preprocessor, which nbgrader makes
-
-
-class RefusedError(Exception):
-    """A file that is not a submission, and why."""
 
 
 @dataclass
@@ -69,12 +66,15 @@ class Row:
     points: float
     remarks: list[str] = field(default_factory=list)
 
+    def __str__(self):
+        return f"{self.student:12} {self.assignment:18} {self.score:4g} of {self.points:g}  {'; '.join(self.remarks)}"
+
 
 class RunApart(NbGraderPreprocessor):
     """Run the submission in a process apart, and the tests here; in the place of nbgrader's `Execute`, which runs both in one."""
 
     root = Unicode(help="Folder of the class.").tag(config=True)
-    seconds = Float(30.0, help="For a cell or a call.").tag(config=True)
+    seconds = Float(30.0, help="For a cell or a call, as `apart.Watch` counts them.").tag(config=True)
     total = Float(120.0, help="For one submission.").tag(config=True)
 
     def preprocess(self, nb, resources):
@@ -104,7 +104,8 @@ class RunApart(NbGraderPreprocessor):
                     remarks.append(f"{grade_id or f'cell {number}'}: {error}")
                 for output in cell.outputs:
                     if output.output_type == "error" and output.ename != "StoppedError":
-                        remarks.append(f"{grade_id or f'cell {number}'}: {output.ename}: {output.evalue}"[:300])
+                        words = f"{output.ename}: {output.evalue}".removesuffix(": ")[:300]
+                        remarks.append(f"{grade_id or f'cell {number}'}: {words}")
         return nb, resources
 
 
@@ -131,8 +132,8 @@ def api(root: Path, seconds: float) -> NbGraderAPI:
 
 def succeed(done: dict, words: str) -> None:
     if not done["success"]:
-        lines = (done.get("error") or done.get("log") or "").strip().splitlines()
-        raise RefusedError(f"nbgrader could not {words}: {lines[-1] if lines else 'no reason given'}")
+        reason = " ".join((done.get("error") or done.get("log") or "no reason given").split())
+        raise RefusedError(f"nbgrader could not {words}: {reason[-300:]}")
 
 
 def release(root: Path, course: NbGraderAPI) -> None:
@@ -149,71 +150,15 @@ def release(root: Path, course: NbGraderAPI) -> None:
             raise RefusedError(f"{name} would be released with its solutions or hidden tests")
 
 
-def read_submission(file: Path) -> tuple[nbformat.NotebookNode, list[str]]:
-    """A notebook that was handed in, and what is unusual about it."""
-    if file.is_symlink() or not file.is_file():
-        raise RefusedError("not a file")
-    size = file.stat().st_size
-    if size > LARGEST:
-        raise RefusedError(f"{size / 2**20:.0f} MB are too much: clear the outputs and hand it in again")
-    try:
-        notebook = nbformat.reads(file.read_text(encoding="utf-8"), as_version=4)
-        cells = [(cell.cell_type, cell.source, cell.metadata) for cell in notebook.cells]
-    except Exception as error:
-        raise RefusedError(f"not a notebook: {' '.join(str(error).split())[:100] or type(error).__name__}") from None
-    kernel, language = notebook.metadata.get("kernelspec", {}), notebook.metadata.get("language_info", {})
-    spoken = {str(found).lower() for found in (kernel.get("language"), language.get("name")) if found}
-    if spoken - {"python", "ipython"}:
-        languages = ", ".join(sorted(spoken))
-        raise RefusedError(f"made with the kernel {kernel.get('name')!r} for {languages}; this course uses Python")
-    code = sum(len(source) for _, source, _ in cells)
-    heavy = size - code > MANY_OUTPUTS
-    return notebook, [f"{size / 2**20:.0f} MB, nearly all of them outputs, which were left out"] if heavy else []
-
-
-def complete(notebook, released) -> tuple[nbformat.NotebookNode, list[str]]:
-    """The submission with every cell of the assignment, each test as it was released and nothing that pretends to be one."""
-    known = {notebooks.metadata(cell)["grade_id"]: cell for cell in released.cells if notebooks.metadata(cell)}
-    cells, seen, remarks = [], set(), []
-    for number, cell in enumerate(notebook.cells, 1):
-        grade_id = notebooks.metadata(cell).get("grade_id")
-        if not isinstance(grade_id, str) or grade_id not in known or grade_id in seen:
-            cells.append(CELLS[cell.cell_type](cell.source))
-            grade_id = None
-        else:
-            seen.add(grade_id)
-            original = known[grade_id]
-            source = original.source if notebooks.metadata(original)["grade"] else cell.source
-            cells.append(new_code_cell(source, metadata=original.metadata))
-        if cell.cell_type == "code" and (problem := syntax_error(cell.source)):
-            remarks.append(f"{grade_id or f'cell {number}'}: {problem}")
-    if not seen:
-        raise RefusedError("without the metadata of the assignment: hand in the notebook itself, not a copy of its cells")
-    for grade_id, original in known.items():
-        if grade_id not in seen:
-            remarks.append(f"{grade_id}: this cell was missing")
-            test = notebooks.metadata(original)["grade"]
-            source = original.source if test else "# this cell was missing"
-            cells.append(new_code_cell(source, metadata=original.metadata))
-    return new_notebook(cells=cells, metadata={"kernelspec": released.metadata.kernelspec}), remarks
-
-
-def syntax_error(code: str) -> str | None:
-    try:
-        ast.parse(TransformerManager().transform_cell(code))
-    except SyntaxError as error:
-        return f"{type(error).__name__}: {error.msg}, line {error.lineno}"
-    except ValueError as error:
-        return f"not code: {error}"
-    return None
-
-
 def collect(root: Path) -> list[Row]:
     """Copy what is in the inbox to where nbgrader looks for it; one row for each file, with its remarks."""
     shutil.rmtree(root / "submitted", ignore_errors=True)
     rows = []
-    for folder in sorted(path for path in (root / "inbox").iterdir() if path.is_dir() and not path.is_symlink()):
-        for file in sorted(folder.iterdir()):
+    for folder in visible(root / "inbox"):
+        if folder.is_symlink() or not folder.is_dir():
+            rows.append(Row(folder.name, "", 0.0, 0.0, ["ignored: not a student's folder, inbox/STUDENT/ASSIGNMENT.ipynb"]))
+            continue
+        for file in visible(folder):
             name = file.stem
             if file.suffix != ".ipynb" or name not in notebooks.names():
                 remark = f"ignored: the name of no assignment; there are {', '.join(notebooks.names())}"
@@ -222,9 +167,9 @@ def collect(root: Path) -> list[Row]:
             row = Row(folder.name, name, 0.0, float(sum(notebooks.read(name).points.values())))
             rows.append(row)
             try:
-                notebook, row.remarks = read_submission(file)
+                notebook, row.remarks = handed_in.read(file)
                 released = nbformat.read(root / "release" / name / f"{name}.ipynb", as_version=4)
-                notebook, remarks = complete(notebook, released)
+                notebook, remarks = handed_in.complete(notebook, released)
             except RefusedError as error:
                 row.remarks = [f"not graded: {error}"]
                 continue
@@ -235,22 +180,28 @@ def collect(root: Path) -> list[Row]:
     return rows
 
 
-def autograde(root: Path, course: NbGraderAPI, rows: list[Row]) -> None:
-    """Grade what was collected. A submission that cannot be graded gets a remark, and the next one its turn."""
-    for row in rows:
-        if not (root / "submitted" / row.student / row.assignment).exists():
-            continue
-        try:
-            succeed(course.autograde(row.assignment, row.student), "grade this")
-            with Gradebook(course.coursedir.db_url) as gradebook:
-                row.score = gradebook.find_submission(row.assignment, row.student).score
-            succeed(course.generate_feedback(row.assignment, row.student), "write feedback")
-        except (RefusedError, MissingEntry) as error:
-            row.remarks.append(f"not graded: {error}")
-        for remark in REMARKS.get((row.student, row.assignment), []):
-            # a syntax error was told of already, and whatever lacks the name follows from it
-            if not (row.remarks and ("SyntaxError" in remark or "NameError" in remark)):
-                row.remarks.append(remark)
+def visible(folder: Path) -> list[Path]:
+    """What is in a folder, without the hidden files that file managers and JupyterLab leave."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def autograde(root: Path, course: NbGraderAPI, row: Row) -> None:
+    """Grade one submission that was collected. If it cannot be graded it gets a remark."""
+    if not (root / "submitted" / row.student / row.assignment).exists():
+        return
+    try:
+        succeed(course.autograde(row.assignment, row.student), "grade this")
+        with Gradebook(course.coursedir.db_url) as gradebook:
+            row.score = gradebook.find_submission(row.assignment, row.student).score
+        succeed(course.generate_feedback(row.assignment, row.student), "write feedback")
+        page = root / "feedback" / row.student / row.assignment / f"{row.assignment}.html"
+        page.write_text(page.read_text(encoding="utf-8").replace("</head>", WRAPPED, 1), encoding="utf-8")
+    except (RefusedError, MissingEntry) as error:
+        row.remarks.append(f"not graded: {error}")
+    for remark in REMARKS.get((row.student, row.assignment), []):
+        # a syntax error was told of already, and whatever lacks the name follows from it
+        if not (row.remarks and ("SyntaxError" in remark or "NameError" in remark)):
+            row.remarks.append(remark)
 
 
 def write_grades(root: Path, rows: list[Row]) -> None:
@@ -298,7 +249,7 @@ def make_up_class(root: Path) -> None:
     }
     for name in notebooks.names():
         assignment = notebooks.read(name)
-        right = assignment.solutions
+        right = {key: MARK.sub("", code) for key, code in assignment.solutions.items()}
         hand_in(root, "right", name, right)
         answer = next(answer for answer in assignment.answers() if answer.name == mistakes[name])
         changed = [key for key, code in right.items() if set(answer.functions) & set(notebooks.functions(code))]
@@ -312,13 +263,14 @@ def make_up_class(root: Path) -> None:
 def main(arguments: list[str] | None = None) -> list[Row]:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("folder", nargs="?", type=Path, help="folder of the class; without it, one that is made up")
-    parser.add_argument("--seconds", type=float, default=30.0, help="for one cell, or one call of a function")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of processor time, for one cell or one call of a function")
     given = parser.parse_args(arguments)
     root = (given.folder or Path("_build/classroom")).resolve()
     if not given.folder:
         shutil.rmtree(root, ignore_errors=True)
     apart.refuse_readable(root)
     root.mkdir(parents=True, exist_ok=True)
+    (root / ".gitignore").write_text("*\n")  # solutions and the work of students, in whatever repository the folder lies
     # nbgrader calls alembic by name, which is beside Python also where the environment is not activated
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     # nbgrader's own use of its database
@@ -332,11 +284,11 @@ def main(arguments: list[str] | None = None) -> list[Row]:
         print(f"Put what they hand in into {root / 'inbox'}/STUDENT/ASSIGNMENT.ipynb and run this again.")
         return []
     rows = collect(root)
-    print(f"{len(rows)} files in the inbox. Isolation: {apart.isolation()}.")
-    autograde(root, course, rows)
-    write_grades(root, rows)
+    print(f"{len(rows)} files in the inbox. Isolation: {apart.isolation()}.", flush=True)
     for row in rows:
-        print(f"{row.student:12} {row.assignment:18} {row.score:4g} of {row.points:g}  {'; '.join(row.remarks)}")
+        autograde(root, course, row)
+        print(row, flush=True)
+    write_grades(root, rows)
     print(f"Grades: {root / 'grades.csv'}; feedback: {root / 'feedback'}")
     return rows
 

@@ -19,6 +19,7 @@ CREATE, ADD, RESTRICT = 444, 445, 446  # the same on all architectures
 READ = 1 << 0 | 1 << 2 | 1 << 3  # execute, read a file, list a folder
 ON_FILES = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15  # the rights that a single file can have
 TCP_BIND, TCP_CONNECT = 1 << 0, 1 << 1
+SPARE = 500  # processes and threads
 
 
 class Ruleset(ctypes.Structure):
@@ -86,12 +87,16 @@ def restrict(read: list[str], write: list[str], ports: list[int]) -> None:
 
 
 def limit(seconds: int, memory: int, file_size: int) -> None:
-    """Limits of processor time, memory and size of a written file."""
+    """Limits of processor time, memory, size of a written file and number of processes."""
     try:
         import resource
     except ImportError:  # Windows
         return
-    for kind, value in (("CPU", seconds), ("AS", memory), ("FSIZE", file_size), ("CORE", 0)):
+    values = {"CPU": seconds, "AS": memory, "FSIZE": file_size, "CORE": 0}
+    with contextlib.suppress(OSError), open("/proc/loadavg") as file:
+        # counted for the user, who runs other programs as well; the superuser is exempt
+        values["NPROC"] = int(file.read().split()[3].split("/")[1]) + SPARE
+    for kind, value in values.items():
         # some systems know a limit and refuse to set it
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(getattr(resource, f"RLIMIT_{kind}"), (value, value))
@@ -104,4 +109,7 @@ if __name__ == "__main__":
         ports = [value for key, value in json.load(file).items() if key.endswith("_port")]
     limit(limits["seconds"], limits["memory"], limits["file_size"])
     restrict(limits["read"], limits["write"], ports)
+    if sys.platform == "linux":
+        # what outlives its parent becomes a child of this process, where it is found and ended
+        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
     os.execv(sys.argv[2], sys.argv[2:])

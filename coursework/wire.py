@@ -43,7 +43,7 @@ def answer(user, number):
         result = user[call["function"]](*map(decode, call["positional"]), **{k: decode(v) for k, v in call["named"].items()})
         reply = {"value": encode(result)}
     except Exception as error:
-        reply = {"error": f"{type(error).__name__}: {error}"[:500]}
+        reply = {"error": f"{type(error).__name__}: {error}".removesuffix(": ")[:500]}
     with open(f"reply-{number}.part", "w") as file:
         json.dump(reply, file)
     os.replace(f"reply-{number}.part", f"reply-{number}.json")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -66,15 +67,19 @@ def graded(tmp_path_factory):
         notebook["cells"].append(cell | {"execution_count": None})
 
     change(classroom.hand_in(root, "copied", "unfolding", solutions("unfolding")), without_metadata)
-    change(classroom.hand_in(root, "heavy", "spacings", solutions("spacings")), with_outputs)
+    change(classroom.hand_in(root, "Müller, Anna", "spacings", solutions("spacings")), with_outputs)
     change(classroom.hand_in(root, "forger", "unfolding", {}), with_false_tests)
+    ending = "import os\nos._exit(0)"
+    classroom.hand_in(root, "quitter", "unfolding", solutions("unfolding") | {"lost-at-the-top": ending})
     spied = SPY.format(folder=str(root)) + solutions("unfolding")["unfolded"]
     classroom.hand_in(root, "spy", "unfolding", solutions("unfolding") | {"unfolded": spied})
     (root / "inbox" / "torn").mkdir()
     (root / "inbox" / "torn" / "unfolding.ipynb").write_text('{"cells": [')
     (root / "inbox" / "torn" / "homework.ipynb").write_text("{}")
     (root / "inbox" / "torn" / "spacings.ipynb").symlink_to(root / "source" / "spacings" / "spacings.ipynb")
-    classroom.main([str(root), "--seconds", "15"])
+    (root / "inbox" / "unfolding.ipynb").write_text("{}")
+    (root / "inbox" / "torn" / ".ipynb_checkpoints").mkdir()
+    classroom.main([str(root), "--seconds", "4"])
     return root
 
 
@@ -101,6 +106,12 @@ def test_a_released_notebook_has_neither_solutions_nor_hidden_tests(graded, name
         assert all(f"def {function}(" in released[grade_id] for function in notebooks.functions(code))
 
 
+def test_nothing_of_a_class_gets_into_a_repository(graded):
+    subprocess.run(["git", "init", "-q", graded], check=True)
+    found = subprocess.run(["git", "-C", graded, "status", "--porcelain"], check=True, capture_output=True, text=True)
+    assert found.stdout == ""
+
+
 @pytest.mark.parametrize("name", notebooks.names())
 def test_everything_right_gives_ten_points(scores, rows, name):
     assert scores["right", name] == 10
@@ -120,16 +131,18 @@ def test_broken_notebooks_keep_the_points_of_what_works(scores):
 @pytest.mark.parametrize(
     ("student", "name", "remark"),
     [
-        ("broken", "unfolding", "unfolded-test: the function unfolded did not end within 15 seconds and was stopped"),
+        ("broken", "unfolding", "unfolded-test: the function unfolded did not end within 4 seconds and was stopped"),
         ("broken", "spacings", "level-spacings: ModuleNotFoundError: No module named 'package_of_a_friend'"),
         ("broken", "number_variance", "variance: this cell was missing; variance-test: this cell was missing"),
         ("broken", "marchenko_pastur", "density: SyntaxError: expected ':', line 1"),
         ("broken", "porter_thomas", "not graded: made with the kernel 'ir' for r; this course uses Python"),
         ("copied", "unfolding", "not graded: without the metadata of the assignment"),
-        ("heavy", "spacings", "48 MB, nearly all of them outputs, which were left out"),
+        ("Müller, Anna", "spacings", "48 MB, nearly all of them outputs, which were left out"),
+        ("quitter", "unfolding", "lost-at-the-top: the cell ended the process in which the submission ran"),
         ("torn", "unfolding", "not graded: not a notebook"),
         ("torn", "homework.ipynb", "ignored: the name of no assignment"),
         ("torn", "spacings", "not graded: not a file"),
+        ("unfolding.ipynb", "", "ignored: not a student's folder"),
     ],
 )
 def test_the_grader_says_what_is_odd(rows, student, name, remark):
@@ -137,7 +150,7 @@ def test_the_grader_says_what_is_odd(rows, student, name, remark):
 
 
 def test_outputs_of_50_mb_cost_nothing(scores):
-    assert scores["heavy", "spacings"] == 10
+    assert scores["Müller, Anna", "spacings"] == 10
 
 
 @pytest.mark.skipif(not sandbox.version(), reason="no Landlock on this system: submissions are not confined")
@@ -147,6 +160,14 @@ def test_a_submission_reads_neither_hidden_tests_nor_other_submissions(graded, s
     printed = [output.text for cell in autograded.cells for output in cell.get("outputs", []) if "text" in output]
     seen = next(text for text in printed if text.startswith("SEEN"))
     assert seen == f"SEEN {['PermissionError'] * 5} [] []\n"
+
+
+def test_a_submission_that_ends_its_process_keeps_the_points_of_what_ran_before(scores):
+    assert scores["quitter", "unfolding"] == 8
+
+
+def test_hidden_folders_are_passed_over(rows):
+    assert not any("checkpoints" in name for _, name in rows)
 
 
 def test_tests_that_a_student_changed_or_added_are_not_run(graded, scores):

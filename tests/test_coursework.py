@@ -45,9 +45,9 @@ def test_there_is_an_assignment_for_each_test_of_the_paper_and_of_the_unfolding(
 
 @of_assignments()
 def test_the_reference_solution_passes_within_a_quarter_of_the_time(assignment):
-    start = time.perf_counter()
+    start = time.process_time()
     assert failures(assignment) == {}
-    assert time.perf_counter() - start < 30
+    assert time.process_time() - start < 30
 
 
 @pytest.mark.parametrize(("assignment", "answer"), named(RIGHT))
@@ -107,5 +107,11 @@ def test_an_assignment_needs_no_data_and_no_path(assignment):
 
 def test_the_common_mistakes_are_in_the_catalogue():
     catalogue = " | ".join(answer.name for _, answer in WRONG)
-    for mistake in ("forgot to sort", "forgot to unfold", "sigma instead of sigma squared", "level-centred windows", "one-sided"):
-        assert mistake in catalogue
+    mistakes = ["forgot to sort", "forgot to unfold", "sigma instead of sigma squared", "level-centred windows"]
+    mistakes.append("one-sided spectrum")
+    assert [mistake for mistake in mistakes if mistake not in catalogue] == []
+
+
+@of_assignments()
+def test_a_notebook_asks_for_the_kernel_that_everybody_has(assignment):
+    assert assignment.notebook.metadata.kernelspec == {"name": "python3", "display_name": "Python 3", "language": "python"}

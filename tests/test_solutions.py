@@ -57,9 +57,10 @@ def parametrized(chapters):
 
 
 ALL = [chapter for path in sorted(CHAPTERS.glob("*.md")) if (chapter := read_chapter(path)).exercises]
-GRADED = [chapter for chapter in ALL if re.match("0[1-9]_", chapter.path.name)]
+GRADED = [chapter for chapter in ALL if re.match("0[1-9]_|1[0-9]_", chapter.path.name)]
 COMPUTED = [chapter for chapter in ALL if any(solution.code for solution in chapter.solutions)]
-ASSERTING = [chapter for chapter in COMPUTED if re.match("0[1-8]_", chapter.path.name)]
+# the others print what is to be looked at, on networks that differ from reader to reader
+ASSERTING = [chapter for chapter in COMPUTED if not re.match("11_", chapter.path.name)]
 
 
 def quick_parameters(chapter, tmp_path):
@@ -92,7 +93,9 @@ def executed_after(chapter, parameters, folder, solutions):
 
 
 def test_first_chapters_all_have_exercises():
-    assert [path.stem for path in sorted(CHAPTERS.glob("0[1-9]_*.md"))] == [chapter.path.stem for chapter in GRADED]
+    assert [path.stem for path in sorted(CHAPTERS.glob("[01][0-9]_*.md")) if path.name[:2] != "00"] == [
+        chapter.path.stem for chapter in GRADED
+    ]
 
 
 def test_labels_are_unique_in_the_book():
