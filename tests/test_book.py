@@ -64,6 +64,11 @@ def test_every_image_has_a_text_and_a_file(page):
             assert not attrs["src"].startswith("http"), attrs
 
 
+def test_no_cell_shows_a_warning_or_an_error(page):
+    outputs = [attrs["class"].split() for tag, attrs in page.elements if tag == "div" and "output" in attrs.get("class", "")]
+    assert [kind for kind in outputs if {"stderr", "traceback"} & set(kind)] == []
+
+
 def test_nothing_is_loaded_from_another_host(page):
     loaded = [attrs.get("src") or attrs.get("href") for tag, attrs in page.elements if tag in ("script", "img", "iframe")]
     loaded += [attrs["href"] for tag, attrs in page.elements if tag == "link" and "stylesheet" in attrs.get("rel", "")]

@@ -14,6 +14,8 @@ for name in sys.argv[1:]:
 key, build = digest.hexdigest(), Path("_build")
 stamp = build / "executed-with.sha256"
 if not stamp.exists() or stamp.read_text() != key:
+    if stamp.exists():
+        print("the library, its data or the requirements changed: all chapters are executed again")
     shutil.rmtree(build / ".jupyter_cache", ignore_errors=True)
     shutil.rmtree(Path("chapters") / "runs", ignore_errors=True)
     build.mkdir(exist_ok=True)
