@@ -3,7 +3,7 @@
 ``import rmtlib`` needs neither torch nor tensorflow, and loads ``scipy.stats`` and matplotlib only when they are used.
 """
 
-from . import claims, ensembles, figures, laws
+from . import claims, ensembles, figures, filtering, laws, tails
 from .analysis import LayerAnalysis, analyse, analyse_network
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
 from .number_variance import NumberVariance, number_variance, number_variance_curve, rigidity
@@ -30,6 +30,7 @@ __all__ = [
     "claims",
     "ensembles",
     "figures",
+    "filtering",
     "fit_marchenko_pastur",
     "laws",
     "load_weights",
@@ -42,5 +43,6 @@ __all__ = [
     "spacing_test",
     "spacings",
     "spectrum",
+    "tails",
     "unfold",
 ]

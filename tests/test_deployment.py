@@ -2,9 +2,13 @@
 
 import os
 import re
+import tomllib
 from pathlib import Path
 
+import nbformat
 import yaml
+
+from rmtlib.learning.launch import check_parameters, read_notebook
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,6 +28,26 @@ def test_binder_installs_the_library_in_place():
     script = ROOT / "binder" / "postBuild"
     assert os.access(script, os.X_OK)
     assert "--editable ." in script.read_text()
+
+
+def test_colab_runs_a_chapter_that_exists_with_parameters_that_it_has():
+    file = ROOT / "binder" / "colab.ipynb"
+    assert "(binder/colab.ipynb)" in (ROOT / "README.md").read_text()
+    notebook = nbformat.read(file, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    text = "\n".join(cell.source for cell in code)
+    # Nothing but what its reader types leads to a host.
+    assert 'repository = ""' in text
+    assert re.findall(r"\w+://[^\s\"]+", file.read_text().replace('\\"', '"')) == ["https://github.com/OWNER/NAME"]
+    (extra,) = re.findall(r'--editable "\./book\[(\w+)\]"', text)
+    assert extra in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (chapter,) = re.findall(r'^chapter = "(.+?)"', text, re.M)
+    (parameters,) = re.findall(r'^parameters = "(.+?)"', text, re.M)
+    pairs = dict(pair.split() for pair in re.findall(r"-p (\S+ \S+)", parameters))
+    chapter = read_notebook(ROOT / "chapters" / f"{chapter}.md")
+    assert check_parameters(chapter, pairs, from_text=True).keys() == pairs.keys() != set()
 
 
 def test_workflow_calls_verbs_of_the_makefile():

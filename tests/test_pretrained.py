@@ -457,7 +457,7 @@ def learned(tmp_path_factory):
 
 
 def run_chapter(learned, output, **parameters):
-    """Glued values, tables as text and number of figures of the executed chapter."""
+    """Glued values, tables as text, number of figures and printed text of the executed chapter."""
     import nbformat
 
     from rmtlib.learning.launch import launch, read_notebook
@@ -468,7 +468,7 @@ def run_chapter(learned, output, **parameters):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RMTLIB_DATA", str(folder))
         executed = nbformat.read(launch(notebook, parameters, output=output, cwd=CHAPTERS), as_version=4)
-    glued, tables, figures = {}, [], 0
+    glued, tables, figures, printed = {}, [], 0, ""
     for shown in (shown for cell in executed.cells if cell.cell_type == "code" for shown in cell.outputs):
         data = shown.get("data", {})
         if name := shown.get("metadata", {}).get("scrapbook", {}).get("name"):
@@ -476,14 +476,16 @@ def run_chapter(learned, output, **parameters):
         elif "text/html" in data:
             tables.append(re.sub(r"\s+", " ", re.sub(r"<style.*?</style>|<[^>]+>", " ", data["text/html"], flags=re.DOTALL)))
         figures += "image/png" in data
-    return glued, tables, figures
+        printed += shown.get("text", "") if shown.get("name") == "stdout" else ""
+    return glued, tables, figures, printed
 
 
 def test_the_chapter_draws_the_papers_panels_from_the_files(learned, tmp_path):
-    glued, tables, figures = run_chapter(learned, tmp_path / "all.ipynb")
+    glued, tables, figures, printed = run_chapter(learned, tmp_path / "all.ipynb")
     assert figures == 2
     files, taken, levels, architectures, layers = tables
     assert files.count(" yes ") == 3
+    assert printed == "All of them are used.\n"
     assert "missing" not in files
     for place in ("alexnet classifier.4", "vgg19 classifier.6", "alexnet classifier.1", "vgg19 classifier.0"):
         assert place in taken
@@ -507,10 +509,11 @@ def test_the_chapter_says_what_is_missing_and_shows_our_own_network_instead(lear
     file = pretrained.NETWORKS["alexnet"].file
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / file).write_bytes((folder / file).read_bytes())
-    glued, tables, figures = run_chapter((tmp_path / "data", hashes), tmp_path / "one.ipynb")
+    glued, tables, figures, printed = run_chapter((tmp_path / "data", hashes), tmp_path / "one.ipynb")
     assert figures == 2
     command = "python -m rmtlib.learning.launch chapters/10_pretrained.md -p download true"
-    assert tables[0].count(f" missing {command} ") == 2
+    assert tables[0].count(" missing ") == 2
+    assert printed == f"Use vgg16, vgg19:\n{command}\n"
     assert "alexnet classifier.4" in tables[1]
     assert "third dense layer mlp512 dense3" in tables[1]
     assert float(glued["F1a3"]) >= 0

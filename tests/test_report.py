@@ -127,7 +127,7 @@ def test_the_chapter_itself_runs_the_same_cells():
     chapter = (ROOT / "chapters" / "11_your_network.md").read_text()
     notebook = report._report_cells(report.read_chapter(), "x")
     kept = "\n".join(cell.source for cell in notebook.cells[1:])
-    assert len(notebook.cells) == 11
+    assert len(notebook.cells) == 13
     assert all(line in chapter for line in kept.splitlines())
     assert not re.search(r"\{\w+(:\w+)?\}`|\$", kept), "roles and formulas are not rendered on the page"
 
@@ -271,7 +271,15 @@ def test_runs_of_the_book_are_found_by_name(monkeypatch):
 
 
 def test_a_table_is_shown_whole_however_long_it_is():
-    rows = [{"layer": f"fc{i}", "shape": (20, 20), "summary": f"fc{i}: not analysed: {'word ' * 40}end"} for i in range(100)]
+    rows = [{"layer": f"fc{i}", "shape": (20, 20), "summary": f"fc{i}: not analysed: a sentence"} for i in range(100)]
     html = report.readable(pd.DataFrame(rows)).to_html()
-    assert html.count("end</td>") == 100
     assert html.count("20 × 20") == 100
+    assert "sentence" not in html
+
+
+def test_the_sentences_of_all_layers_stand_below_their_table_and_wrap(made, page):
+    text = " ".join(page.text)
+    for summary in pd.read_csv(made[2])["summary"]:
+        assert text.index(NAME) < text.index(summary) < text.index("Layer by layer")
+    assert "noise 120 x 90: nothing found" in text[: text.index("One row a layer")]
+    assert "pre { white-space: pre-wrap;" in made[1].read_text()

@@ -68,9 +68,22 @@ def test_without_a_folder_the_book_s_data_is_found_from_below(run, tmp_path, mon
     assert load_run("one").path == book / "data" / "runs" / "one"
 
 
+def test_from_any_folder_the_book_s_data_is_found_in_the_checkout_that_the_library_lies_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert runs.data_folder() == Path(__file__).parents[1] / "data"
+
+
+def test_the_book_that_one_stands_in_goes_before_the_checkout(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "registry.txt").touch()
+    monkeypatch.chdir(tmp_path)
+    assert runs.data_folder() == tmp_path / "data"
+
+
 def test_without_a_folder_outside_the_book_the_way_out_is_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(RunError, match=r"no data/registry.txt in the current folder or above it; .* folder="):
+    monkeypatch.setattr(runs, "CHECKOUT", tmp_path)
+    with pytest.raises(RunError, match=r"no data/registry.txt in the current folder, .* in place .* folder="):
         load_run("one")
 
 

@@ -82,7 +82,12 @@ def test_rivals_of_filtering_are_the_epochs_and_the_averages_of_their_weights(tm
     options = ("epochs=3", "label_noise=0.2")
     run_tool("measure_rivals.py", "runs", "rivals.csv", *options, cwd=tmp_path)
     run = load_run("mlp512-digits-alpha1-seed0-noise0.2", folder=tmp_path / "runs")
-    table = pd.read_csv(tmp_path / "rivals.csv").pivot(index="epoch", columns="kind", values="accuracy")
+    others = (tmp_path / "rivals.csv").read_text().replace("seed0", "seed1")
+    (tmp_path / "rivals.csv").write_text(others)
+    run_tool("measure_rivals.py", "runs", "rivals.csv", *options, cwd=tmp_path)
+    both = pd.read_csv(tmp_path / "rivals.csv")
+    assert both["run"].value_counts().to_dict() == {run.name: 6, run.name.replace("seed0", "seed1"): 6}
+    table = both[both["run"] == run.name].pivot(index="epoch", columns="kind", values="accuracy")
     np.testing.assert_allclose(table["stop"], run.history["test_accuracy"], atol=1e-5)
     assert table.loc[3, "average"] == table.loc[3, "stop"]
     epochs = [load_file(run.path / "epochs" / f"{epoch:04}.safetensors") for epoch in (2, 3)]

@@ -1,9 +1,9 @@
 """Train a network and measure the plain rivals of filtering: early stopping, and the average of the weights of several epochs.
 
-Usage: measure_rivals.py RUNS_FOLDER OUTPUT.csv name=value...
+Usage: measure_rivals.py RUNS_FOLDER TABLE.csv name=value...
 
 name=value are fields of the TrainingConfig. The weights after each epoch are kept beside the run, so that an interrupted training
-goes on; delete RUNS_FOLDER/NAME/epochs when the table is there. Rows of the table:
+goes on; delete RUNS_FOLDER/NAME/epochs when the table is there. Rows of other runs in the table stay. Rows:
     stop     the network after `epoch` epochs
     average  the mean of the weights after the epochs from `epoch` to the last
 Accuracies are those on all test images and on both halves, as in measure_filtering.py.
@@ -62,5 +62,8 @@ table = pd.DataFrame(rows).sort_values(["kind", "epoch"], ascending=[False, True
 setting = {"run": config.name, "laziness": config.laziness, "seed": config.seed, "label_noise": config.label_noise}
 for place, (name, value) in enumerate(setting.items()):
     table.insert(place, name, value)
+if arguments.output.exists():
+    others = pd.read_csv(arguments.output).query("run != @config.name")
+    table = pd.concat([others, table]).sort_values("run", kind="stable")
 arguments.output.parent.mkdir(parents=True, exist_ok=True)
 write_atomically(arguments.output, table.to_csv(index=False, float_format="%.6g").encode())

@@ -15,8 +15,8 @@ from pathlib import Path
 import nbformat
 from jupyter_cache import get_cache
 
-README = """The chapters as executed notebooks. They run from the folder `chapters` of the repository, after
-`pip install -r requirements.txt`: they read the trained networks in its folder `data`.
+README = """The chapters as executed notebooks. They run from any folder, after `pip install -r requirements.txt`
+in a checkout of the repository: they read the trained networks in its folder `data`.
 """
 # the oldest date that a zip can hold: the same notebooks give the same file
 DATE = (1980, 1, 1, 0, 0, 0)
