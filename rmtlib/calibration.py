@@ -408,5 +408,6 @@ def _write_cached(path: Path | None, found: np.ndarray) -> None:
             np.save(part, found, allow_pickle=False)
         os.replace(part.name, path)
     except OSError as error:
-        warnings.warn(f"the simulated null could not be kept in {str(path.parent)!r} ({error}); it will be simulated again",
-                      stacklevel=3)
+        warnings.warn(
+            f"the simulated null could not be kept in {str(path.parent)!r} ({error}); it will be simulated again", stacklevel=3
+        )

@@ -39,7 +39,6 @@ COLUMNS = {
     "outliers_below": "below",
     "input_rejected": "input vectors",
     "output_rejected": "output vectors",
-    "summary": "where information sits",
 }
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -55,6 +54,7 @@ h1, h2 {{ line-height: 1.2; }} p, li {{ max-width: 46rem; }}
 table {{ border-collapse: collapse; font-size: 0.85rem; }}
 th, td {{ padding: 0.3rem 0.6rem; text-align: left; vertical-align: top; }}
 tr {{ border-bottom: 1px solid #ddd; }} thead {{ border-bottom: 2px solid #888; }} code {{ background: #f3f3f3; }}
+pre {{ white-space: pre-wrap; overflow-wrap: anywhere; }}
 </style>
 </head>
 <body>
@@ -159,12 +159,11 @@ def noise_like(weights: Mapping[str, Layer], seed: int = 0) -> Mapping[str, Laye
 
 
 def readable(table):
-    """The table of `rmtlib.analyse_network` for a page: fewer columns, rounded, with a sentence a layer.
+    """The numbers of `rmtlib.analyse_network` for a page: fewer columns, rounded, without the sentences of ``summary``.
 
     Parameters
     ----------
     table : pandas.DataFrame
-        Without its column ``summary`` the page shows numbers alone.
 
     Returns
     -------
@@ -179,8 +178,6 @@ def readable(table):
     if "largest" in view:
         view["edge"] = view["largest"] / view["outlier_edge"]
     view["shape"] = [" × ".join(map(str, shape)) if isinstance(shape, tuple) else "" for shape in view["shape"]]
-    if "summary" in view:
-        view["summary"] = [text.removeprefix(f"{name}: ") for name, text in zip(view["layer"], view["summary"], strict=True)]
     view = view[[column for column in COLUMNS if column in view]].rename(columns=COLUMNS)
     counts = ["levels", "outliers above", "below"]
     shares = ["bulk", "input vectors", "output vectors"]
@@ -189,8 +186,7 @@ def readable(table):
     formats |= {"gap ratio": "{:.3f}", "Σ² / law": "{:.2f}", "largest / edge": "{:.2f}"}
     formats = {column: formats.get(column) for column in view}
     style = view.style.hide(axis="index").format(formats, na_rep="", escape="html")
-    style.set_table_attributes('style="font-size: 0.75rem"').set_properties(["shape"], **{"white-space": "nowrap"})
-    return style.set_properties(view.columns.intersection([COLUMNS["summary"]]), **{"min-width": "11rem"})
+    return style.set_table_attributes('style="font-size: 0.75rem"').set_properties(["shape"], **{"white-space": "nowrap"})
 
 
 def show(analyses: Iterable[LayerAnalysis]) -> None:

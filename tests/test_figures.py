@@ -70,7 +70,7 @@ def test_an_animation_becomes_a_player_that_asks_no_other_host():
     plt.close()
     assert page.count("data:image/png;base64,") == 3 + 1
     assert re.search(r'<img [^>]*src="data:image/png;base64,[A-Za-z0-9+/=]+"', page)
-    assert "http" not in re.sub("base64,[^\"]*", "", page).replace("http://www.w3.org", "")
+    assert "http" not in re.sub('base64,[^"]*', "", page).replace("http://www.w3.org", "")
     assert 'alt="&quot;p&quot; &lt; 1"' in page
     assert 'aria-label="frame"' in page
 

@@ -94,7 +94,7 @@ def test_a_typed_number_is_found(page, number):
         "```{math}\n:label: law-2\nx = 0.5\n```\n",
         "Glued: {glue:text}`value-7`; cited: {cite:t}`mehta2004random`; eq. {eq}`law-2`; {numref}`fig-3`; {ref}`chapter 4 <c>`.",
         "[a link](https://example.org/2022/7) and <https://example.org/2022/7>.",
-        "---\nversion: 3\n---\n\n(label-4)=\n# A heading\n\n% a comment, 5\n\n+++ {\"part\": 6}\n",
+        '---\nversion: 3\n---\n\n(label-4)=\n# A heading\n\n% a comment, 5\n\n+++ {"part": 6}\n',
         "````{exercise}\n:label: ex-1\nTake a 512 × 512 layer.\n````\n",
         "````{solution} ex-1\n:class: dropdown\nAbout 0.54.\n```python\nassert True\n```\n````\n",
         "Seven of nine layers.",

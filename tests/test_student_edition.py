@@ -139,6 +139,7 @@ def test_pages_of_the_full_edition_leave_the_contents():
     toc = {"root": "intro", "parts": [{"caption": "Coursework", "chapters": [{"file": "a"}, {"file": "coursework/instructor"}]}]}
     assert student_edition.pages(student_edition.pruned(toc)) == ["intro", "a"]
 
+
 def test_a_part_with_nothing_else_leaves_the_contents():
     toc = {"root": "intro", "parts": [{"chapters": [{"file": "coursework/instructor"}]}, {"chapters": [{"file": "b"}]}]}
     assert student_edition.pruned(toc) == {"root": "intro", "parts": [{"chapters": [{"file": "b"}]}]}

@@ -90,22 +90,30 @@ def pdf_of(page, **options):
     return PdfReader(BytesIO(page.pdf(**A4, **options)))
 
 
+def anchors_in_use(browser, folder, toc):
+    """The anchors of each page that some page links to."""
+    page = browser.new_context(java_script_enabled=False).new_page()
+    anchors = {}
+    for _, name in toc:
+        page.goto((folder / f"{name}.html").as_uri(), wait_until="domcontentloaded")
+        for href in page.eval_on_selector_all("article a[href]", "links => links.map(link => link.href)"):
+            target, anchor = urldefrag(href)
+            anchors.setdefault(unquote(target), set()).add(unquote(anchor))
+    page.context.close()
+    return anchors
+
+
 def print_chapters(browser, folder, toc):
+    anchors = anchors_in_use(browser, folder, toc)
     page = browser.new_page(color_scheme="light")
     page.emulate_media(media="print")
     page.add_init_script("localStorage.setItem('mode', 'light'); localStorage.setItem('theme', 'light')")
-    links = {}
-    for _, name in toc:
-        page.goto((folder / f"{name}.html").as_uri())
-        for href in page.eval_on_selector_all("article a[href]", "links => links.map(link => link.href)"):
-            target, anchor = urldefrag(href)
-            links.setdefault(unquote(target), set()).add(unquote(anchor))
     for part, name in toc:
         address = (folder / f"{name}.html").as_uri()
         page.goto(address)
         page.evaluate("window.MathJax ? MathJax.startup.promise.then(() => true) : true")
         page.add_style_tag(content=STYLE)
-        page.evaluate(UNFOLD_AND_ANCHOR, sorted(links.get(unquote(address), set()) - {""}))
+        page.evaluate(UNFOLD_AND_ANCHOR, sorted(anchors.get(unquote(address), set()) - {""}))
         page.evaluate("Promise.all([document.fonts.ready, ...[...document.images].map(i => i.decode())]).then(() => true)")
         title = page.locator("article h1").first.inner_text().removesuffix("#").strip()
         yield Chapter(part, name, title, pdf_of(page, outline=True, scale=SCALE))

@@ -17,6 +17,8 @@ __all__ = ["Run", "RunError", "find_runs", "load_run"]
 FILES = ("run.json", "history.csv", "weights.safetensors")
 # Settings that runs did not record before there was a choice.
 ADDED_SETTINGS = {"label_noise": 0.0}
+# Where `pip install --editable` leaves the library: beside the book's folder ``data``.
+CHECKOUT = Path(__file__).parents[2]
 
 
 class RunError(ValueError):
@@ -61,7 +63,8 @@ def load_run(name: str, *, folder=None) -> Run:
     name : str
         Name of the run's folder.
     folder : path, optional
-        Folder of runs; by default ``data/runs`` of the book, looked for upwards from the current folder.
+        Folder of runs; by default ``data/runs`` of the book, looked for upwards from the current folder, then in
+        the checkout that rmtlib lies in.
 
     Raises
     ------
@@ -134,11 +137,14 @@ def _again(path: Path) -> str:
 
 
 def data_folder() -> Path:
-    """The book's ``data`` folder, looked for upwards from the current folder."""
-    for parent in (Path.cwd(), *Path.cwd().parents):
+    """The book's ``data`` folder, looked for upwards from the current folder, then in the checkout that rmtlib lies in."""
+    for parent in (Path.cwd(), *Path.cwd().parents, CHECKOUT):
         if (parent / "data" / "registry.txt").is_file():
             return parent / "data"
-    raise RunError("no data/registry.txt in the current folder or above it; give the folder of the runs by folder=")
+    raise RunError(
+        "no data/registry.txt in the current folder, above it, or beside the installed rmtlib; "
+        "install rmtlib in place in a checkout of the book, or give the folder of the runs by folder="
+    )
 
 
 def write_atomically(path: Path, content: bytes) -> None:

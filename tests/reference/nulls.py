@@ -166,13 +166,17 @@ def rates(matrices):
                     curves.append((test.moving_mean.std(), low, low < test.band[0] or high > test.band[1]))
             spaced, vectors = np.array(spaced).T, np.concatenate(vectors, axis=1)
             sd, low, outside = np.mean(curves, axis=0)
-            print(f"{entries.__name__} {shape}, {matrices} matrices: spacings {shares(spaced[0])}, {shares(spaced[1])}; "
-                  f"vectors {shares(vectors[0])}, {shares(vectors[1])}; "
-                  f"moving mean SD {sd:.4f}, minimum {low:.3f}, leaves band {outside:.3f}", flush=True)
+            print(
+                f"{entries.__name__} {shape}, {matrices} matrices: spacings {shares(spaced[0])}, {shares(spaced[1])}; "
+                f"vectors {shares(vectors[0])}, {shares(vectors[1])}; "
+                f"moving mean SD {sd:.4f}, minimum {low:.3f}, leaves band {outside:.3f}",
+                flush=True,
+            )
 
 
 def departures(m, rng):
     """Unfolded-by-construction spectra: noise with a share of independent levels, or two independent halves."""
+
     def bulk(k):
         nu = calibration.noise_singular_values((k, k), rng)
         return nu / np.sqrt(k)
