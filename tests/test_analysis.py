@@ -331,7 +331,7 @@ class Slow(dict):
         return super().__getitem__(name)
 
 rng = np.random.default_rng(0)
-weights = Slow(first=rng.standard_normal((100, 90)), slow=rng.standard_normal((900, 900)))
+weights = Slow(first=rng.standard_normal((100, 90)), slow=rng.standard_normal((1800, 1800)))
 weights[sys.argv[1]] = weights.pop("slow")
 weights["last"] = rng.standard_normal((100, 90))
 table = rmtlib.analyse_network(weights, workers=1, csv=sys.argv[2], on_layer=lambda layer: print(layer.name, flush=True))
