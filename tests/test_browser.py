@@ -71,6 +71,14 @@ class Visit:
         self.page.context.close()
 
 
+# Colours change gradually: those on the way have little contrast.
+TRANSITIONS_DONE = """async () => {
+  await new Promise(next => requestAnimationFrame(() => requestAnimationFrame(next)));
+  const ending = document.getAnimations().filter(one => one.effect.getComputedTiming().endTime < Infinity);
+  await Promise.allSettled(ending.map(one => one.finished));
+}"""
+
+
 # Each page is loaded once: its tests look at it one after the other, light, then dark, then as narrow as a phone.
 @pytest.fixture(scope="module", params=GROUPED)
 def name(request):
@@ -91,6 +99,7 @@ def dark(visit):
         if visit.theme == "dark":
             break
         visit.page.locator(".theme-switch-button").first.click()
+    visit.page.evaluate(TRANSITIONS_DONE)
     return visit
 
 
