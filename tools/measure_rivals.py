@@ -10,14 +10,14 @@ Accuracies are those on all test images and on both halves, as in measure_filter
 """
 
 import argparse
-from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
 import torch
+from configuration import from_options
 from safetensors.torch import load_file, save
 
-from rmtlib.learning import TrainingConfig, build_network, load_dataset, train
+from rmtlib.learning import build_network, load_dataset, train
 from rmtlib.learning.runs import write_atomically
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -25,9 +25,7 @@ parser.add_argument("runs", type=Path)
 parser.add_argument("output", type=Path)
 parser.add_argument("options", nargs="*")
 arguments = parser.parse_args()
-kinds = {field.name: field.metadata["kind"] for field in fields(TrainingConfig)}
-options = dict(option.split("=", 1) for option in arguments.options)
-config = TrainingConfig(**{name: kinds[name](value) for name, value in options.items()})
+config = from_options(arguments.options)
 epochs = arguments.runs / config.name / "epochs"
 
 

@@ -9,14 +9,15 @@ training, and the configuration as metadata.
 
 import argparse
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from configuration import from_options
 from safetensors.numpy import load_file, save
 
 import rmtlib
-from rmtlib.learning import TrainingConfig, train
+from rmtlib.learning import train
 from rmtlib.learning.runs import write_atomically
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -25,9 +26,7 @@ parser.add_argument("output", type=Path)
 parser.add_argument("options", nargs="*")
 parser.add_argument("--layer", default="dense2")
 arguments = parser.parse_args()
-kinds = {field.name: field.metadata["kind"] for field in fields(TrainingConfig)}
-options = dict(option.split("=", 1) for option in arguments.options)
-config = TrainingConfig(**{name: kinds[name](value) for name, value in options.items()})
+config = from_options(arguments.options)
 frames = arguments.runs / config.name / "frames"
 
 
