@@ -95,3 +95,17 @@ def test_rivals_of_filtering_are_the_epochs_and_the_averages_of_their_weights(tm
     network = build_network("mlp512", shape=data.shape, n_classes=data.n_classes)
     network.load_state_dict({key: torch.from_numpy((epochs[0][key] + epochs[1][key]) / 2) for key in epochs[0]})
     assert abs(table.loc[2, "average"] - accuracy(network, data.test_images, data.test_labels)) < 0.003
+
+
+def test_filtering_is_measured_against_the_network_as_it_was_trained(trained, tmp_path):
+    run_tool("measure_filtering.py", "--runs", trained.path.parent, "--output", "table.csv", trained.name, cwd=tmp_path)
+    table = pd.read_csv(tmp_path / "table.csv")
+    np.testing.assert_allclose(table[table["layer"] == "none"]["accuracy"], trained.test_accuracy, atol=1e-6)
+    np.testing.assert_allclose((table["first_half"] + table["second_half"]) / 2, table["accuracy"], atol=1e-5)
+    np.testing.assert_allclose(table["accuracy"] - trained.test_accuracy, table["gain"], atol=1e-5)
+    levels = rmtlib.load_weights(trained)["dense2"].matrix.shape[0]
+    whole = table[(table["layer"] == "dense2") & (table["treatment"] == "plain") & (table["value"] == levels)]
+    assert len(whole) == 1
+    assert abs(whole["gain"].item()) < 0.01
+    assert set(table["layer"]) == {"none", "dense1", "dense2", "dense3", "all"}
+    assert table[(table["treatment"] == "decile") & (table["value"] == 9)]["gain"].min() < -0.1

@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.torch import load_file
 from tqdm import tqdm
+from trained_network import accuracies, hidden_layers, load_trained
 
 import rmtlib
 from rmtlib.filtering import filter_matrix
-from rmtlib.learning import build_network, load_dataset, load_run
+from rmtlib.learning import load_run
 from rmtlib.learning.runs import write_atomically
 
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 192, 256, 320, 384, 448)
@@ -36,7 +36,6 @@ parser.add_argument("--output", type=Path, default=Path("data/filtering/mlp512.c
 arguments = parser.parse_args()
 
 
-@torch.no_grad()
 def correct(network, inputs, labels, start=0):
     """Whether each image is classified rightly, from the activations before one of the modules."""
     return (network[start:](inputs).argmax(1) == labels).numpy()
@@ -60,16 +59,12 @@ def new_levels(W, found, outliers):
 rows = []
 for name in arguments.names:
     run = load_run(name, folder=arguments.runs)
-    data = load_dataset(run.config["dataset"], standardization=run.config["standardization"])
-    network = build_network(run.config["network"], shape=data.shape, n_classes=data.n_classes)
-    trained = {key.removeprefix("trained."): tensor for key, tensor in load_file(run.weights_file).items() if key[0] == "t"}
-    network.load_state_dict(trained)
+    network, data = load_trained(run)
+    trained = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     images, labels = torch.from_numpy(data.test_images), torch.from_numpy(data.test_labels)
     unchanged = correct(network, images, labels)
-    half = len(labels) // 2
 
-    def record(layer, treatment, value, kept, outliers, rightly, run=run, unchanged=unchanged, half=half):
-        gains = rightly.astype(float) - unchanged
+    def record(layer, treatment, value, kept, outliers, rightly, run=run, unchanged=unchanged):
         rows.append(
             {
                 "run": run.name,
@@ -80,31 +75,26 @@ for name in arguments.names:
                 "value": value,
                 "kept": kept,
                 "outliers": outliers,
-                "accuracy": rightly.mean(),
-                "first_half": rightly[:half].mean(),
-                "second_half": rightly[half:].mean(),
-                "gain": gains.mean(),
-                "gain_error": gains.std(ddof=1) / np.sqrt(len(gains)),
             }
+            | accuracies(rightly, unchanged)
         )
 
     record("none", "none", 0, 0, 0, unchanged)
-    hidden = [name for name, module in network.named_children() if isinstance(module, torch.nn.Linear)][:-1]
+    hidden = hidden_layers(network)
     places = {key: i for i, (key, _) in enumerate(network.named_children())}
     together = {}
     for layer in tqdm(hidden, desc=run.name):
-        with torch.no_grad():
-            before = network[: places[layer]](images)
-        weight = network[places[layer]].weight
-        W = weight.detach().numpy().copy()
+        before = network[: places[layer]](images)
+        weight = hidden[layer].weight
+        W = weight.numpy().copy()
         found = rmtlib.spectrum(W)
         outliers = rmtlib.fit_marchenko_pastur(found.nu, W.shape).n_outliers
         for treatment, value, kept, nu in new_levels(W, found, outliers):
             filtered = torch.from_numpy(((found.output_vectors.T * nu) @ found.input_vectors).astype(np.float32))
-            weight.data.copy_(filtered)
+            weight.copy_(filtered)
             record(layer, treatment, value, kept, outliers, correct(network, before, labels, places[layer]))
             together.setdefault((treatment, value), {})[f"{layer}.weight"] = filtered
-        weight.data.copy_(torch.from_numpy(W))
+        weight.copy_(torch.from_numpy(W))
     for (treatment, value), filtered in tqdm(together.items(), desc="all layers"):
         if len(filtered) == len(hidden):
             network.load_state_dict(trained | filtered)

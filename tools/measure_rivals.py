@@ -13,11 +13,11 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-import torch
 from configuration import from_options
 from safetensors.torch import load_file, save
+from trained_network import accuracies, correct, load_trained
 
-from rmtlib.learning import build_network, load_dataset, train
+from rmtlib.learning import train
 from rmtlib.learning.runs import write_atomically
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -34,19 +34,14 @@ def keep(epoch, network):
     write_atomically(epochs / f"{epoch:04}.safetensors", save(dict(network.state_dict())))
 
 
-train(config, folder=arguments.runs, on_epoch=keep)
-data = load_dataset(config.dataset, standardization=config.standardization)
-network = build_network(config.network, shape=data.shape, n_classes=data.n_classes)
-images, labels = torch.from_numpy(data.test_images), torch.from_numpy(data.test_labels)
-half = len(labels) // 2
+network, data = load_trained(train(config, folder=arguments.runs, on_epoch=keep))
 
 
-@torch.no_grad()
 def row(kind, epoch, weights):
     network.load_state_dict(weights)
-    rightly = torch.cat([network(x).argmax(1) for x in images.split(1000)]) == labels
-    shares = {"accuracy": rightly, "first_half": rightly[:half], "second_half": rightly[half:]}
-    return {"kind": kind, "epoch": epoch} | {name: which.double().mean().item() for name, which in shares.items()}
+    rightly = correct(network, data)
+    shares = accuracies(rightly, rightly)
+    return {"kind": kind, "epoch": epoch} | {name: shares[name] for name in ("accuracy", "first_half", "second_half")}
 
 
 rows, total, count = [], None, 0
