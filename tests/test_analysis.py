@@ -317,24 +317,29 @@ def test_weights_without_a_matrix_are_refused_with_what_was_skipped():
 
 
 INTERRUPTED = """
-import signal, sys, time
+import signal, sys, threading, time
 import numpy as np
 import rmtlib
 
 # a job in the background is started with this signal ignored
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-class Slow(dict):
+class Weights(dict):
     def __getitem__(self, name):
         if name == "unread":
             time.sleep(60)
         return super().__getitem__(name)
 
+def analyse(layer, *, name, **options):
+    if name == "analysed":
+        over.wait(60)
+    return finished(layer, name=name, **options)
+
+over, finished, rmtlib.analysis.analyse = threading.Event(), rmtlib.analyse, analyse
 rng = np.random.default_rng(0)
-weights = Slow(first=rng.standard_normal((100, 90)), slow=rng.standard_normal((1800, 1800)))
-weights[sys.argv[1]] = weights.pop("slow")
-weights["last"] = rng.standard_normal((100, 90))
+weights = Weights({name: rng.standard_normal((100, 90)) for name in ("first", sys.argv[1], "last")})
 table = rmtlib.analyse_network(weights, workers=1, csv=sys.argv[2], on_layer=lambda layer: print(layer.name, flush=True))
+over.set()
 print(table["levels"].notna().tolist(), *table["summary"][1:], sep="\\n")
 """
 

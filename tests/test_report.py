@@ -217,7 +217,7 @@ def test_layers_that_are_all_refused_are_still_a_report(network, tmp_path):
 
 def test_ctrl_c_keeps_the_finished_layers_in_the_table(tmp_path):
     rng = np.random.default_rng(0)
-    arrays = {"a.weight": rng.standard_normal((100, 90)), "b.weight": rng.standard_normal((2500, 2500))}
+    arrays = {"a.weight": rng.standard_normal((100, 90)), "b.weight": rng.standard_normal((4000, 4000))}
     builders.safetensors(tmp_path / "net.safetensors", {name: array.astype("float32") for name, array in arrays.items()})
     process = subprocess.Popen(
         [sys.executable, "-m", "rmtlib.report", "net.safetensors", "-p", "null", "false"],
