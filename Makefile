@@ -94,8 +94,9 @@ data: $(INSTALLED)  ## train again the networks that ship in data/runs (a day)
 	$(BIN)/python tools/measure_compression.py --runs runs/book $(SEED_0) $(WIDE)
 	$(BIN)/python tools/measure_directions.py --runs runs/book $(SEED_0)
 	$(BIN)/python benchmarks/factored_forward.py --output data/filtering/factored_forward.csv
-	$(BIN)/python tools/keep_runs.py --analysed-only $$(ls -d runs/book/*/)
+	$(BIN)/python tools/keep_runs.py --keep layer $$(ls -d runs/book/mlp*/)
 	$(BIN)/python tools/keep_runs.py $(addprefix runs/book/,$(SEED_0) $(WIDE))
+	$(BIN)/python tools/keep_runs.py --keep half $$(ls -d runs/book/minialexnet*/)
 
 clean:  ## remove what was built, keep the environment
 	rm -rf _build _ci _nb chapters/runs

@@ -39,10 +39,15 @@ def test_a_kept_run_is_smaller_and_whole(trained, tmp_path):
     assert len(rmtlib.load_weights(kept, min_levels=2)) == 4
 
 
-def test_a_run_kept_for_its_analysed_layer_holds_nothing_else(trained, tmp_path):
-    run_tool("keep_runs.py", "--analysed-only", trained.path, cwd=tmp_path)
+@pytest.mark.parametrize("keep, layers", [("half", {"dense1", "dense2", "dense3", "dense4"}), ("layer", {"dense2"})])
+def test_a_run_may_be_kept_in_half_precision(trained, tmp_path, keep, layers):
+    run_tool("keep_runs.py", "--keep", keep, trained.path, cwd=tmp_path)
     kept = load_run(trained.name, folder=tmp_path / "data" / "runs")
-    assert {name.split(".")[1] for name in load_file(kept.weights_file)} == {"dense2"}
+    before, after = load_file(trained.weights_file), load_file(kept.weights_file)
+    assert {tuple(name.split(".")[:2]) for name in after} == {("trained", layer) for layer in layers}
+    for name, tensor in after.items():
+        assert tensor.dtype == np.float16
+        np.testing.assert_allclose(tensor, before[name], rtol=2**-11, atol=2**-25)
 
 
 def test_the_registry_names_the_command_of_every_file(trained, tmp_path):
