@@ -59,6 +59,7 @@ prose: $(INSTALLED)  ## find numbers that were typed into the text, and gaps in 
 bench: $(INSTALLED)  ## time the analysis and the training against their peers, side by side (minutes)
 	$(BIN)/python benchmarks/analysis.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/factored_forward.py
 
 serve: book  ## build the book and serve it on http://localhost:8000
 	$(BIN)/python -m http.server 8000 --directory _build/html
