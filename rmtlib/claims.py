@@ -7,6 +7,7 @@ together with the value recorded for it; if the two differ by more than the tole
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 __all__ = ["Claim", "ClaimError", "Claims"]
@@ -105,7 +106,8 @@ class Claims:
         )
         verdict = None if paper is None else REPRODUCED if abs(ours - paper) <= within else NOT_REPRODUCED
         numbers = {id: ours, f"{id}-error": error, f"{id}-paper": paper}
-        _glue({key: format(value, fmt) for key, value in numbers.items() if value is not None} | _verdict(id, verdict))
+        glued = {key: _typeset(format(value, fmt)) for key, value in numbers.items() if value is not None}
+        _glue(glued | _verdict(id, verdict))
         return Claim(id, ours, paper, verdict)
 
     def statement(self, id: str, holds: bool, *, expected: bool, evidence: str) -> Claim:
@@ -132,7 +134,7 @@ class Claims:
         holds = bool(holds)
         self._compare(holds == expected, f"{id}: came out {holds}, but the book records {expected} ({evidence})")
         verdict = REPRODUCED if holds else NOT_REPRODUCED
-        _glue({id: evidence} | _verdict(id, verdict))
+        _glue({id: _typeset(evidence)} | _verdict(id, verdict))
         return Claim(id, evidence, None, verdict)
 
     def untested(self, id: str, command: str, *, paper: float | None = None, fmt: str = ".3g") -> Claim:
@@ -159,13 +161,18 @@ class Claims:
         if not command.strip():
             raise ClaimError(f"{id}: a claim that is not tested here needs the command that tests it")
         verdict = f"not tested here ({command})"
-        numbers = {} if paper is None else {f"{id}-paper": format(paper, fmt)}
+        numbers = {} if paper is None else {f"{id}-paper": _typeset(format(paper, fmt))}
         _glue({id: NO_VALUE} | numbers | _verdict(id, verdict))
         return Claim(id, NO_VALUE, paper, verdict)
 
     def _compare(self, agrees, message):
         if self.checked and not agrees:
             raise ClaimError(f"{message}; with parameters of your own, run with checked=False")
+
+
+def _typeset(text):
+    """Numbers below zero with a minus sign, not a hyphen."""
+    return re.sub(r"(?<!\w)-(?=\.?\d)", "−", text)
 
 
 def _verdict(id, verdict):

@@ -27,6 +27,13 @@ def test_a_number_that_the_paper_does_not_give_has_no_verdict(glued):
     assert glued == {"x": "1"}
 
 
+def test_numbers_below_zero_get_a_minus_sign_and_words_keep_their_hyphens(glued):
+    Claims().number("x", -1.25, expected=-1.25, tolerance=0, fmt=".2f")
+    Claims().number("tiny", 1e-5, expected=1e-5, tolerance=0, fmt=".0e")
+    Claims().statement("y", True, expected=True, evidence="gains -.5 (-1.2 of 3-4), left-handed, p = 1e-5")
+    assert (glued["x"], glued["tiny"], glued["y"]) == ("−1.25", "1e-05", "gains −.5 (−1.2 of 3-4), left-handed, p = 1e-5")
+
+
 @pytest.mark.parametrize("value", [1.2, 0.8])
 def test_a_regression_stops_the_chapter(glued, value):
     with pytest.raises(ClaimError, match=r"x: computed .* but the book records 1 with tolerance 0.1; .* checked=False"):

@@ -39,7 +39,7 @@ def test_a_kept_run_is_smaller_and_whole(trained, tmp_path):
     assert len(rmtlib.load_weights(kept, min_levels=2)) == 4
 
 
-@pytest.mark.parametrize("keep, layers", [("half", {"dense1", "dense2", "dense3", "dense4"}), ("layer", {"dense2"})])
+@pytest.mark.parametrize(("keep", "layers"), [("half", {"dense1", "dense2", "dense3", "dense4"}), ("layer", {"dense2"})])
 def test_a_run_may_be_kept_in_half_precision(trained, tmp_path, keep, layers):
     run_tool("keep_runs.py", "--keep", keep, trained.path, cwd=tmp_path)
     kept = load_run(trained.name, folder=tmp_path / "data" / "runs")
