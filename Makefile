@@ -82,6 +82,7 @@ $(CLASSROOM): requirements-classroom.txt $(INSTALLED)
 
 SEED_0 := $(addprefix mlp512-cifar10-alpha,0.5-seed0 1-seed0 5-seed0)
 WIDE := mlp1024-cifar10-alpha1-seed0
+CONVOLUTIONAL := minialexnet-cifar10-alpha1-seed0
 NOISY := $(addprefix mlp512-cifar10-alpha1-seed,0-noise0.2 0-noise0.4 1-noise0.4 2-noise0.4 0-noise0.6)
 
 data: $(INSTALLED)  ## train again the networks that ship in data/runs (a day)
@@ -93,11 +94,13 @@ data: $(INSTALLED)  ## train again the networks that ship in data/runs (a day)
 	$(BIN)/python tools/measure_filtering.py --runs runs/book $(SEED_0)
 	$(BIN)/python tools/measure_filtering.py --runs runs/book --output data/filtering/noisy.csv $(NOISY)
 	$(BIN)/python tools/measure_compression.py --runs runs/book $(SEED_0) $(WIDE)
+	$(BIN)/python tools/measure_compression.py --runs runs/book --images 2000 --budgets 0.5 0.2 0.1 \
+	    --output data/filtering/compression_minialexnet.csv -- $(CONVOLUTIONAL)
 	$(BIN)/python tools/measure_directions.py --runs runs/book $(SEED_0)
 	$(BIN)/python benchmarks/factored_forward.py --output data/filtering/factored_forward.csv
 	$(BIN)/python tools/keep_runs.py --keep layer $$(ls -d runs/book/mlp*/)
 	$(BIN)/python tools/keep_runs.py $(addprefix runs/book/,$(SEED_0) $(WIDE))
-	$(BIN)/python tools/keep_runs.py --keep half $$(ls -d runs/book/minialexnet*/)
+	$(BIN)/python tools/keep_runs.py --keep half runs/book/$(CONVOLUTIONAL)
 
 clean:  ## remove what was built, keep the environment
 	rm -rf _build _ci _nb chapters/runs

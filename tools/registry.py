@@ -15,7 +15,8 @@ def origin(path):
     """The command that makes one file of data/."""
     if path.parent.parent.name == "runs":
         config = json.loads((path.parent / "run.json").read_text())["config"]
-        return "make run ARGS='" + " ".join(f"-p {key} {value}" for key, value in config.items()) + "'"
+        settings = config | {"run_name": path.parent.name}
+        return "make run ARGS='" + " ".join(f"-p {key} {value}" for key, value in settings.items()) + "'"
     return "make data"
 
 
