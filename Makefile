@@ -94,7 +94,7 @@ data: $(INSTALLED)  ## train again the networks that ship in data/runs (a day)
 	$(BIN)/python tools/measure_filtering.py --runs runs/book $(SEED_0)
 	$(BIN)/python tools/measure_filtering.py --runs runs/book --output data/filtering/noisy.csv $(NOISY)
 	$(BIN)/python tools/measure_compression.py --runs runs/book $(SEED_0) $(WIDE)
-	$(BIN)/python tools/measure_compression.py --runs runs/book --images 2000 --budgets 0.5 0.2 0.1 \
+	$(BIN)/python tools/measure_compression.py --runs runs/book --images 2000 --budgets 0.5 0.2 \
 	    --output data/filtering/compression_minialexnet.csv -- $(CONVOLUTIONAL)
 	$(BIN)/python tools/measure_directions.py --runs runs/book $(SEED_0)
 	$(BIN)/python benchmarks/factored_forward.py --output data/filtering/factored_forward.csv
