@@ -3,7 +3,7 @@
 ``import rmtlib`` needs neither torch nor tensorflow, and loads ``scipy.stats`` and matplotlib only when they are used.
 """
 
-from . import claims, ensembles, figures, filtering, laws, tails
+from . import claims, ensembles, figures, filtering, laws, regimes, tails
 from .analysis import LayerAnalysis, analyse, analyse_network
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
 from .number_variance import NumberVariance, number_variance, number_variance_curve, rigidity
@@ -38,6 +38,7 @@ __all__ = [
     "number_variance_curve",
     "participation_ratio",
     "porter_thomas",
+    "regimes",
     "rigidity",
     "spacing_ratios",
     "spacing_test",
