@@ -26,6 +26,7 @@ __all__ = [
     "LowRankFactors",
     "filter_matrix",
     "filter_network",
+    "honest_gain",
     "low_rank_factors",
     "shrink_singular_values",
     "spiked_strength",
@@ -234,6 +235,44 @@ def filter_network(
 
     stored = sink(changed())
     return FilteredNetwork(stored, pd.DataFrame(rows, columns=REPORT), weights.skipped)
+
+
+def honest_gain(treatments, untreated) -> float:
+    """Gain in accuracy of the best of several treatments, each chosen on images that do not judge it.
+
+    Parameters
+    ----------
+    treatments : pandas.DataFrame
+        One row a treatment; columns ``first_half`` and ``second_half`` hold its accuracies on two halves of the test images.
+    untreated : mapping
+        The same two accuracies of the network as it was trained.
+
+    Returns
+    -------
+    float
+        Mean over both halves of the gain on one of them, by the treatment that was best on the other; a share, like the accuracies.
+
+    Raises
+    ------
+    ValueError
+        If there is no treatment.
+
+    Notes
+    -----
+    The best of many looks better than it is: chosen and judged on the same images, treatments that do nothing seem to help.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> cuts = pd.DataFrame({"first_half": [0.52, 0.50], "second_half": [0.49, 0.51]})
+    >>> round(honest_gain(cuts, {"first_half": 0.5, "second_half": 0.5}), 3)
+    -0.005
+    """
+    if not len(treatments):
+        raise ValueError("treatments must have at least one row; got none")
+    halves = ("first_half", "second_half")
+    gains = [treatments.loc[treatments[chooser].idxmax(), judge] - untreated[judge] for chooser, judge in (halves, halves[::-1])]
+    return float(np.mean(gains))
 
 
 def _filter_layer(layer, cut, shrink, a):
