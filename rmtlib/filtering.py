@@ -250,7 +250,7 @@ def honest_gain(treatments, untreated) -> float:
     Returns
     -------
     float
-        Mean over both halves of the gain on one of them, by the treatment that was best on the other; a share, like the accuracies.
+        Mean over both halves of the gain on one of them, by the treatment that was best on the other; in the unit of the table.
 
     Raises
     ------

@@ -17,7 +17,7 @@ from . import _checks
 from .analysis import LayerAnalysis
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import pandas
 
 __all__ = ["REGIMES", "SENTENCES", "EndTests", "describe", "end_tests", "sentences"]
 
@@ -51,22 +51,22 @@ class EndTests:
         Of a single test: the familywise level over the number of tests (Bonferroni).
     """
 
-    mean: pd.DataFrame
-    pvalue: pd.DataFrame
+    mean: pandas.DataFrame
+    pvalue: pandas.DataFrame
     level: float
 
     @property
-    def dips(self) -> pd.DataFrame:
+    def dips(self) -> pandas.DataFrame:
         """Where the mean is too small for random vectors."""
         return self.pvalue < self.level
 
     @property
-    def rises(self) -> pd.DataFrame:
+    def rises(self) -> pandas.DataFrame:
         """Where it is too large for random vectors."""
         return 1 - self.pvalue < self.level
 
     @property
-    def table(self) -> pd.DataFrame:
+    def table(self) -> pandas.DataFrame:
         """The means as text; dips are marked with a star, rises with a dagger."""
         marks = self.dips.replace({True: " *", False: ""}) + self.rises.replace({True: " †", False: ""})
         return self.mean.map("{:.2f}".format) + marks
@@ -120,7 +120,7 @@ def end_tests(layers: Mapping[tuple[str, int], LayerAnalysis], *, vectors: int =
     return EndTests(mean, (mean - 0.5).mul(np.sqrt(12 * counts), axis=0).map(ndtr), level / mean.size)
 
 
-def describe(layers: Mapping[tuple[str, int], LayerAnalysis], initial_largest: Mapping[int, float]) -> pd.DataFrame:
+def describe(layers: Mapping[tuple[str, int], LayerAnalysis], initial_largest: Mapping[int, float]) -> pandas.DataFrame:
     """Spacings, number variance and bulk of every network, one row each.
 
     Parameters
@@ -160,8 +160,8 @@ def describe(layers: Mapping[tuple[str, int], LayerAnalysis], initial_largest: M
     return pd.DataFrame(rows).T.rename_axis(["regime", "seed"])
 
 
-def sentences(table: pd.DataFrame, tests: EndTests, *, side: str) -> dict[str, bool]:
-    """Which of the paper's sentences (`SENTENCES`) are true of these networks.
+def sentences(table: pandas.DataFrame, tests: EndTests, *, side: str) -> dict[str, bool]:
+    """Which of the paper's sentences (``SENTENCES``) are true of these networks.
 
     Parameters
     ----------
