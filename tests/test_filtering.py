@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -696,3 +697,20 @@ def test_a_measured_accuracy_is_measured_again():
     network.load_state_dict({name: torch.from_numpy(array) for name, array in result.weights.items()})
     again = accuracy(network, data.test_images, data.test_labels)
     assert again == pytest.approx(float(row["accuracy"]), abs=4e-4)
+
+
+def test_the_honest_gain_is_judged_on_the_half_that_did_not_choose():
+    cuts = pd.DataFrame({"first_half": [0.6, 0.5, 0.4], "second_half": [0.3, 0.5, 0.7]}, index=[7, 8, 9])
+    untreated = {"first_half": 0.45, "second_half": 0.5}
+    # the first half chooses 7, judged by the second; the second chooses 9, judged by the first
+    assert filtering.honest_gain(cuts, untreated) == pytest.approx(((0.3 - 0.5) + (0.4 - 0.45)) / 2)
+
+
+def test_treatments_that_do_nothing_have_no_honest_gain():
+    rng, gains = np.random.default_rng(0), []
+    for _ in range(200):
+        halves = pd.DataFrame(rng.normal(0.5, 0.01, size=(50, 2)), columns=["first_half", "second_half"])
+        gains.append(filtering.honest_gain(halves, {"first_half": 0.5, "second_half": 0.5}))
+    assert abs(np.mean(gains)) < 3 * np.std(gains) / np.sqrt(200)
+    with pytest.raises(ValueError, match="treatments must have at least one row; got none"):
+        filtering.honest_gain(halves[:0], {"first_half": 0.5, "second_half": 0.5})
