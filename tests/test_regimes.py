@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import rmtlib
-from rmtlib.regimes import SENTENCES, describe, end_tests, sentences
+from rmtlib.calibration import noise_singular_values
+from rmtlib.regimes import SENTENCES, describe, end_tests, long_range_spread, sentences
 
 LARGEST = {seed: 2.0 for seed in range(40)}
 
@@ -34,8 +35,8 @@ def networks(rng=0, seeds=5, **regimes):
     }
 
 
-def decided(layers, side="output"):
-    return sentences(describe(layers, LARGEST), end_tests(layers), side=side)
+def decided(layers, side="output", spread=0.08):
+    return sentences(describe(layers, LARGEST), end_tests(layers), side=side, spread=spread)
 
 
 def test_random_vectors_dip_somewhere_in_one_family_of_tests_in_twenty():
@@ -90,6 +91,25 @@ def test_each_sentence_can_be_false(wrong, regimes):
     assert found == dict.fromkeys(SENTENCES, True) | {wrong: False}
 
 
+def test_noise_grows_slower_than_noise_in_one_case_of_twenty():
+    rng, spread = np.random.default_rng(8), 0.08
+    slower = []
+    for _ in range(300):
+        layers = networks(rng, seeds=1)
+        for layer_ in layers.values():
+            layer_.number_variance.values[1:] += rng.normal(0, spread)
+        slower.append(not decided(layers, spread=spread)["C7"])
+    assert 0.02 < np.mean(slower) < 0.09
+
+
+def test_spread_of_noise_is_that_of_other_noise():
+    L = np.linspace(0.5, 20, 40)
+    rng = np.random.default_rng(9)
+    spectra = [noise_singular_values((300, 200), rng) for _ in range(200)]
+    means = [rmtlib.number_variance(rmtlib.unfold(nu), L[L > 10]).mean() for nu in spectra]
+    assert long_range_spread((300, 200), rng=1) == pytest.approx(np.std(means), rel=0.2)
+
+
 def test_rows_of_real_layers_are_counted_from_the_initial_spectrum():
     planted = rmtlib.ensembles.spiked((150, 150), 0, strengths=[2, 3, 4]).matrix
     row = describe({("rich", 0): rmtlib.analyse(planted)}, {0: 2.1}).loc["rich", 0]
@@ -106,6 +126,8 @@ def test_rows_of_real_layers_are_counted_from_the_initial_spectrum():
         (lambda: end_tests(networks(), vectors=0), "vectors must be an integer of at least 1"),
         (lambda: end_tests(networks(), level=5), "level must be a number between 0 and 1; got 5"),
         (lambda: describe(networks(), {0: 2.0}), "a value for every seed; there is none for 1, 2, 3, 4"),
+        (lambda: decided(networks(), spread=0.0), "spread must be a number above 0; got 0.0"),
+        (lambda: long_range_spread((512, 512), draws=1), "draws must be an integer of at least 2; got 1"),
         (lambda: decided(networks(), "both"), "side must be one of 'output', 'input'; got 'both'"),
     ],
 )
