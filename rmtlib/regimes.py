@@ -213,7 +213,7 @@ def sentences(table: pandas.DataFrame, tests: EndTests, *, side: str, spread: fl
     Raises
     ------
     ValueError
-        If ``side`` is neither space, or ``spread`` is not above 0.
+        If ``side`` is neither space, ``spread`` is not above 0, or no rich network has the seed of a typical one.
 
     Notes
     -----
@@ -229,6 +229,9 @@ def sentences(table: pandas.DataFrame, tests: EndTests, *, side: str, spread: fl
     dips, mean = tests.dips[side], table.groupby(level="regime", sort=False).mean()
     edge, long_range = mean["fitted edge over initial largest"], mean[f"number variance beyond L = {LONG}"]
     large = table["levels above initial largest"]
+    more = (large["rich"] - large["typical"]).dropna()
+    if more.empty:
+        raise ValueError("table must have a rich and a typical network of the same seed")
     networks = table.groupby(level="regime").size()
     by_chance = 1.645 * spread * np.sqrt(1 / networks["lazy"] + 1 / networks["rich"])
     return {
@@ -236,7 +239,7 @@ def sentences(table: pandas.DataFrame, tests: EndTests, *, side: str, spread: fl
         "C5": bool(dips.loc["rich", "small"]),
         "C6": bool(not dips.loc["lazy"].any() and abs(edge["lazy"] - 1) < EDGE_STAYS),
         "C7": bool(long_range["rich"] - long_range["lazy"] < by_chance),
-        "C10": bool((large["rich"] > large["typical"]).all()),
+        "C10": bool((more > 0).all()),
     }
 
 

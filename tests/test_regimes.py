@@ -126,6 +126,7 @@ def test_rows_of_real_layers_are_counted_from_the_initial_spectrum():
         (lambda: end_tests(networks(), vectors=0), "vectors must be an integer of at least 1"),
         (lambda: end_tests(networks(), level=5), "level must be a number between 0 and 1; got 5"),
         (lambda: describe(networks(), {0: 2.0}), "a value for every seed; there is none for 1, 2, 3, 4"),
+        (lambda: decided({k: s for k, s in networks().items() if (k[0] == "rich") == (k[1] < 2)}), "of the same seed"),
         (lambda: decided(networks(), spread=0.0), "spread must be a number above 0; got 0.0"),
         (lambda: long_range_spread((512, 512), draws=1), "draws must be an integer of at least 2; got 1"),
         (lambda: decided(networks(), "both"), "side must be one of 'output', 'input'; got 'both'"),

@@ -63,7 +63,7 @@ def test_an_id_that_the_paper_has_not_is_found():
 
 def test_a_typed_verdict_is_found():
     verdict = "{glue:text}`06_number_variance.md::C2-verdict:s`"
-    assert problems_with(f"| {verdict} |\n| C3", "| reproduced |\n| C3") == [
+    assert problems_with(f"| C2 | {verdict} |", "| C2 | reproduced |") == [
         "C2: its verdict is not pasted from a chapter",
         "C2: its verdict is typed: reproduced",
     ]
@@ -75,7 +75,7 @@ def test_a_row_without_its_place_in_the_paper_is_found():
 
 def test_a_verdict_that_no_cell_records_is_found():
     chapters = CHAPTERS | {"06_number_variance.md": CHAPTERS["06_number_variance.md"].replace('"C2"', '"C2x"')}
-    missing = [f"C2{suffix}: recorded by no cell of 06_number_variance.md" for suffix in ("", "-verdict")]
+    missing = [f"C2{suffix}: recorded by no cell of 06_number_variance.md" for suffix in ("-verdict", "")]
     assert check_scoreboard.problems(SCOREBOARD, chapters) == missing
 
 
