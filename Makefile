@@ -5,7 +5,8 @@ INSTALLED := $(VENV)/.installed
 CLASSROOM := $(VENV)/.classroom
 EDITION ?= full
 STUDENT := _build/student
-BOOK := $(if $(filter student,$(EDITION)),$(STUDENT)/)_build/html/index.html
+# Where the edition is built.
+BUILT := $(if $(filter student,$(EDITION)),$(STUDENT)/)_build
 # What a chapter's result depends on besides its own text: the cache of executed chapters is dropped when this changes.
 INPUTS := $(shell find rmtlib -name '*.py' -o -name '*.csv' | sort) requirements.txt $(shell find data -type f ! -name README.md | sort)
 # Tests that need the built book.
@@ -32,13 +33,18 @@ book: $(INSTALLED) prose  ## build the HTML book and print the page to open; EDI
 	$(BIN)/python tools/execute_chapters.py
 	$(if $(filter student,$(EDITION)),$(BIN)/python tools/student_edition.py $(STUDENT))
 	$(BIN)/jupyter-book build $(if $(filter student,$(EDITION)),$(STUDENT),.) -W -n --keep-going
-	@echo "Open $(CURDIR)/$(BOOK)"
+	@echo "Open $(CURDIR)/$(BUILT)/html/index.html"
+
+ifneq ($(and $(filter student,$(EDITION)),$(filter pdf,$(MAKECMDGOALS))),)
+$(error make pdf prints the full edition, solutions included: there is none with EDITION=student)
+endif
 
 pdf: book  ## print the whole book to _build/book.pdf (needs Chromium, found on the path or named by CHROMIUM)
 	$(BIN)/python tools/print_book.py _build/html _build/book.pdf
 
-notebooks: book  ## put the executed chapters as notebooks into _build/notebooks.zip
-	$(BIN)/python tools/zip_notebooks.py _build _build/notebooks.zip
+notebooks: book  ## put the executed chapters as notebooks into an archive in _build; EDITION=student leaves the solutions out
+	$(if $(filter student,$(EDITION)),ln -sfn ../../.jupyter_cache $(BUILT)/.jupyter_cache)
+	$(BIN)/python tools/zip_notebooks.py $(BUILT) _build/$(if $(filter student,$(EDITION)),student-)notebooks.zip
 
 test: $(INSTALLED) $(CLASSROOM) check  ## unit tests, every chapter with quick parameters, then the book with warnings as errors
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore ,$(OF_THE_BOOK)) --ignore tests/test_solutions.py tests
@@ -61,8 +67,8 @@ bench: $(INSTALLED)  ## time the analysis and the training against their peers, 
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/factored_forward.py
 
-serve: book  ## build the book and serve it on http://localhost:8000
-	$(BIN)/python -m http.server 8000 --directory _build/html
+serve: book  ## build the book and serve it on http://localhost:8000; EDITION as for book
+	$(BIN)/python -m http.server 8000 --directory $(BUILT)/html
 
 run: $(INSTALLED)  ## train one network: make run ARGS="-p dataset cifar10 -p laziness 0.5"
 	$(BIN)/python -m rmtlib.learning.launch chapters/03_training.md $(ARGS)

@@ -50,12 +50,13 @@ class LayerAnalysis:
     Attributes
     ----------
     name : str
+        Name of the layer.
     shape : tuple of int
         ``(n_out, n_in)`` of the analysed matrix.
-    nu : numpy.ndarray
-        Singular values, ascending.
-    xi : numpy.ndarray
-        Unfolded levels.
+    nu : numpy.ndarray of shape (m,)
+        Singular values, ascending, in the units of the weights.
+    xi : numpy.ndarray of shape (m - 4 * a,)
+        Unfolded levels, in mean spacings.
     a : int
         Half window of the unfolding.
     spacing : SpacingTest
@@ -103,7 +104,44 @@ class LayerAnalysis:
         return f"{self.name}: " + ("; ".join(found) if found else "nothing found that noise would not show")
 
     def row(self) -> dict:
-        """The analysis as one row of a table."""
+        """The analysis as one row of a table.
+
+        Returns
+        -------
+        dict
+            Values by the names of their columns; those of the bulk are None where none could be fitted.
+
+        Notes
+        -----
+        Singular values are in the units of the weights; p-values, ratios and shares have no unit.
+
+        ``layer``, ``shape``
+            Name, and ``(n_out, n_in)``.
+        ``levels``
+            Number of singular values.
+        ``spacing_pvalue``, ``spacing_calibrated_pvalue``
+            Of the spacings against the Wigner surmise: scipy's, and calibrated on noise.
+        ``spacing_ratio``
+            Mean ratio of neighbouring gaps; 0.5307 for the GOE.
+        ``number_variance_ratio``
+            Number variance over the GOE's as the unfolding leaves it, in the mean over the lengths.
+        ``largest``
+            Largest singular value.
+        ``bulk_fraction``
+            Integral of the fitted bulk, a share of the levels that is not bounded by 1.
+        ``nu_plus``, ``sigma``
+            Upper edge of the fitted bulk, and standard deviation of an entry of the noise.
+        ``outliers``, ``outlier_edge``
+            Number of levels above the edge of the noise, and this edge.
+        ``outliers_below``, ``outlier_edge_below``
+            The same below the bulk.
+        ``number_variance_reach``
+            Longest interval of the number variance, in mean spacings.
+        ``input_rejected``, ``output_rejected``
+            Shares of the vectors of each space that are not random, from 0 to 1, at a false discovery rate of 5 %.
+        ``summary``
+            Where information sits, in one line.
+        """
         curve = self.number_variance
         return {
             "layer": self.name,
@@ -245,8 +283,8 @@ def analyse_network(
     a : int
         Half window, as in `analyse`.
     workers : int, optional
-        Layers at a time; by default one for each processor that this process may use. Without threadpoolctl, which comes with
-        scikit-learn and keeps BLAS to one thread a layer, it is always one.
+        Layers at a time; by default one for each processor that this process may use. It is always one where threadpoolctl, which
+        keeps BLAS to one thread a layer, was left out of the installation.
     progress : bool
         Show a progress bar over the layers.
     on_layer : callable, optional
@@ -257,9 +295,9 @@ def analyse_network(
     Returns
     -------
     pandas.DataFrame
-        One row a layer in the order of ``weights``, with the columns of `LayerAnalysis.row` and ``spacing_qvalue``, the
-        Benjamini-Hochberg q-value of the spacings among the layers. A layer that cannot be analysed keeps its row: its
-        ``summary`` says why, the other columns are empty.
+        One row a layer in the order of ``weights``, with the columns of `LayerAnalysis.row`, which lists them with their units,
+        and ``spacing_qvalue``, the Benjamini-Hochberg q-value of the calibrated p of the spacings among the layers. A layer that
+        cannot be analysed keeps its row: its ``summary`` says why, the other columns are empty.
 
     Raises
     ------
@@ -270,7 +308,7 @@ def analyse_network(
     Warns
     -----
     UserWarning
-        If Ctrl-C (`KeyboardInterrupt`) ends the analysis early. The table of the finished layers is returned, and the rows of
+        If Ctrl-C (``KeyboardInterrupt``) ends the analysis early. The table of the finished layers is returned, and the rows of
         the others say "interrupted". With no layer finished, the interrupt is passed on.
 
     Notes
@@ -284,7 +322,11 @@ def analyse_network(
     Examples
     --------
     >>> import rmtlib
-    >>> layers = {"fc1": rmtlib.ensembles.gaussian((120, 100), 0), "fc2": rmtlib.ensembles.gaussian((100, 90), 1)}
+    >>> shapes = {"fc1": (120, 100), "fc2": (100, 90)}
+    >>> layers = {
+    ...     name: rmtlib.ensembles.gaussian(shape, seed)
+    ...     for seed, (name, shape) in enumerate(shapes.items())
+    ... }
     >>> analyse_network(layers, progress=False)["levels"].tolist()
     [100, 90]
     """

@@ -31,10 +31,18 @@ def glorot_uniform(shape: tuple[int, ...], rng) -> np.ndarray:
     numpy.ndarray
         float32, of the given shape; the variance of an entry is ``2 / (n_in + n_out)``.
 
+    Raises
+    ------
+    ValueError
+        If the shape is not two or more whole numbers of at least 1.
+
     References
     ----------
     Glorot and Bengio, AISTATS 9, 249 (2010).
     """
+    shape = _shape(shape)
+    if len(shape) < 2:
+        raise ValueError(f"shape must be (n_out, n_in), or that of a convolution; got {shape}")
     receptive = int(np.prod(shape[2:]))
     bound = np.sqrt(6 / ((shape[0] + shape[1]) * receptive))
     return np.random.default_rng(rng).uniform(-bound, bound, shape).astype(np.float32)
@@ -232,7 +240,8 @@ def spiked(shape: tuple[int, int], rng, *, strengths, sigma: float | None = None
     Examples
     --------
     >>> planted = spiked((2000, 500), 0, strengths=[1.5, 3.0])
-    >>> np.linalg.svd(planted.matrix, compute_uv=False)[1::-1].round(1), planted.singular_values.round(1)
+    >>> found = np.linalg.svd(planted.matrix, compute_uv=False)[1::-1]
+    >>> found.round(1), planted.singular_values.round(1)
     (array([1.9, 3.2]), array([1.9, 3.2]))
     """
     shape = _shape(shape)

@@ -1,7 +1,7 @@
 """The paper's panels: each function draws on an axis, returns it, and computes nothing but histogram heights.
 
-Colours keep one meaning throughout the book: trained weights are blue, initial weights are red, laws are black and
-dashed, and what a null hypothesis allows is a grey band.
+Colours keep one meaning throughout the book: trained weights are blue, initial weights and noise are orange, laws
+are black and dashed, and what a null hypothesis allows is a grey band. Figures are those of the paper.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def set_style() -> None:
 
 
 def spectrum_panel(ax, nu, *, initial=None, fit=None, bins=50):
-    r"""Densities of singular values, trained and initial, with a fitted bulk (Fig. 2a and row a of Fig. 3).
+    r"""Densities of singular values, trained and initial, with a fitted bulk: figure 2a and row a of figure 3.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ def spectrum_panel(ax, nu, *, initial=None, fit=None, bins=50):
 
 
 def spacing_panel(ax, s, *, law, law_label="Wigner surmise", color=COLORS["trained"], label="trained", inset=True, bins=25):
-    """Spacings of unfolded levels against a law, with the cumulative distributions in an inset (row b of Fig. 3).
+    """Spacings of unfolded levels against a law, with the cumulative distributions in an inset: row b of figure 3.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def spacing_panel(ax, s, *, law, law_label="Wigner surmise", color=COLORS["train
 
 
 def number_variance_panel(ax, L, *, laws=None, **curves):
-    r"""Number variance against the length of the interval (row c of Fig. 3).
+    r"""Number variance against the length of the interval: row c of figure 3.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def number_variance_panel(ax, L, *, laws=None, **curves):
 
 
 def porter_thomas_panel(ax, test, *, color=COLORS["trained"], label="trained"):
-    """p-values of singular vectors along the spectrum, with their moving mean and its null band (row d of Fig. 3).
+    """p-values of singular vectors along the spectrum, with their moving mean and its null band: row d of figure 3.
 
     Parameters
     ----------

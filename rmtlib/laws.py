@@ -633,7 +633,8 @@ def number_variance_unfolded(L, a: int = 15):
 
     Examples
     --------
-    >>> (number_variance_unfolded([5, 10, 20], a=15) / number_variance_goe([5, 10, 20]) - 1).round(3)
+    >>> L = [5, 10, 20]
+    >>> (number_variance_unfolded(L, a=15) / number_variance_goe(L) - 1).round(3)
     array([-0.034, -0.106, -0.275])
     """
     L = _lengths(L)

@@ -134,16 +134,16 @@ def fit_marchenko_pastur(
     ==============================  ===============  ===============  ===============
     fit                             512 x 512        1024 x 512       4096 x 1000
     ==============================  ===============  ===============  ===============
-    counting (default)              0.998 +- 0.008   1.000 +- 0.006   1.000 +- 0.002
-    density, reflect=True           1.007 +- 0.015
-    density, reflect=False (paper)  1.070 +- 0.020   1.013 +- 0.013   1.003 +- 0.005
+    counting (default)              0.998 ± 0.008    1.000 ± 0.006    1.000 ± 0.002
+    density, reflect=True           1.007 ± 0.015
+    density, reflect=False (paper)  1.070 ± 0.020    1.013 ± 0.013    1.003 ± 0.005
     ==============================  ===============  ===============  ===============
 
-    With fewer than 128 levels the edge is uncertain: 0.97 +- 0.09 for 64 x 64. A smallest singular value below the bulk spoils
+    With fewer than 128 levels the edge is uncertain: 0.97 ± 0.09 for 64 x 64. A smallest singular value below the bulk spoils
     "density", whose curve begins there.
 
     *Noise and outliers.* With r levels outside, the others are taken as the spectrum of an (n - r) x (m - r) noise matrix; its
-    ``sigma`` makes their quantiles those of the Marchenko-Pastur law over the fitted window (1.000 +- 0.002 for 512 x 512). The
+    ``sigma`` makes their quantiles those of the Marchenko-Pastur law over the fitted window (1.000 ± 0.002 for 512 x 512). The
     largest level of such noise follows the Tracy-Widom law around :math:`\sigma(\sqrt{n-1} + \sqrt m)`; ``outlier_edge`` is its
     quantile 1 - ``level``. r begins at 0 and is counted again until it stays the same. The smallest level has a Tracy-Widom law
     of its own, which is used up to m/n = 0.9. At the default level at most 1.8 % of the noise matrices of six shapes with m from
@@ -160,7 +160,8 @@ def fit_marchenko_pastur(
     --------
     >>> from rmtlib.ensembles import spiked
     >>> planted = spiked((800, 400), 0, strengths=[1.5, 2.0, 3.0], sigma=0.1)
-    >>> fit = fit_marchenko_pastur(np.linalg.svd(planted.matrix, compute_uv=False)[::-1], (800, 400))
+    >>> nu = np.linalg.svd(planted.matrix, compute_uv=False)[::-1]
+    >>> fit = fit_marchenko_pastur(nu, (800, 400))
     >>> fit.n_outliers, fit.n_outliers_below, round(fit.sigma, 3)
     (3, 0, 0.1)
     """

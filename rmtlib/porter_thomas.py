@@ -23,17 +23,17 @@ class PorterThomasTest:
 
     Attributes
     ----------
-    statistic : numpy.ndarray
+    statistic : numpy.ndarray of shape (k,)
         Kolmogorov-Smirnov distance of the entries of each vector from the normal law of variance ``1/m``.
-    pvalue : numpy.ndarray
+    pvalue : numpy.ndarray of shape (k,)
         scipy's, for that law; its mean for noise is 0.54, because a normalised vector is closer to the law.
-    calibrated_pvalue : numpy.ndarray
+    calibrated_pvalue : numpy.ndarray of shape (k,)
         From normalised Gaussian vectors; uniform on [0, 1] for noise.
-    qvalue : numpy.ndarray
+    qvalue : numpy.ndarray of shape (k,)
         Benjamini-Hochberg q values of ``calibrated_pvalue``.
-    positions : numpy.ndarray
-        Index of the vector in the middle of each window, shape ``(k - window + 1,)``.
-    moving_mean : numpy.ndarray
+    positions : numpy.ndarray of shape (k - window + 1,)
+        Index of the vector in the middle of each window.
+    moving_mean : numpy.ndarray of shape (k - window + 1,)
         Mean of ``calibrated_pvalue`` over the window around each position.
     """
 

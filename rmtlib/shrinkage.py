@@ -53,7 +53,9 @@ class LowRankFactors:
 
 
 def spiked_strength(nu, c: float):
-    r"""Planted strength that a singular value comes from in noise of variance 1/n: `ensembles.spiked_singular_value` inverted.
+    r"""Planted strength that a singular value comes from in noise of variance 1/n.
+
+    The inverse of `rmtlib.ensembles.spiked_singular_value`.
 
     Parameters
     ----------
@@ -138,18 +140,30 @@ def truncate(W, rank: int) -> np.ndarray:
     Parameters
     ----------
     W : array_like of shape (n_out, n_in)
+        At least 2 x 2, of floating-point numbers.
     rank : int
         From 1 to the smaller side of ``W``.
 
     Returns
     -------
     numpy.ndarray
-        float64, of the shape of ``W``.
+        float64, of the shape of ``W`` and in its units.
 
     Raises
     ------
     ValueError
         If ``W`` is not a finite real matrix, or ``rank`` is out of range.
+
+    References
+    ----------
+    Eckart and Young, Psychometrika 1, 211 (1936).
+
+    Examples
+    --------
+    >>> truncate(np.diag([3.0, 2.0, 1.0]), 2).round(10)
+    array([[3., 0., 0.],
+           [0., 2., 0.],
+           [0., 0., 0.]])
     """
     return low_rank_factors(W, rank).matrix
 

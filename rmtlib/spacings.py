@@ -115,7 +115,7 @@ def spacing_test(
     Parameters
     ----------
     xi : array of shape (k,)
-        Unfolded levels of one matrix, at least 17.
+        Unfolded levels of one matrix, ascending, in mean spacings; at least 17.
     method, a, degree
         How ``xi`` was unfolded, with the words of `rmtlib.unfold`; they select the null law.
     null : NullLaw, optional
@@ -137,6 +137,19 @@ def spacing_test(
     gives ``pvalue < 0.05`` in fewer than 1 of 100 matrices: a large ``pvalue`` says nothing. The surmise itself
     differs from the exact law by 0.0066; the null law contains this, scipy's p value does not. A low-rank signal
     plus noise keeps the spacings of noise: to pass is weak evidence that there is no information.
+
+    References
+    ----------
+    Massey, J. Am. Stat. Assoc. 46, 68 (1951), for the test; Thamm, Staats and Rosenow, Phys. Rev. E 106, 054124
+    (2022), for its use on weights.
+
+    Examples
+    --------
+    >>> import rmtlib
+    >>> nu = rmtlib.calibration.noise_singular_values((400, 300), 0)
+    >>> test = spacing_test(rmtlib.unfold(nu))
+    >>> test.n, test.calibrated_pvalue > 0.05
+    (239, True)
     """
     s = np.diff(_checks.unfolded(xi, at_least=calibration.FEWEST_SPACINGS + 1))
     if null is None:

@@ -58,7 +58,7 @@ def spectrum(W, vectors: bool = True, *, exact: bool = False) -> Spectrum:
     vectors : bool
         Also compute the vectors of both spaces.
     exact : bool
-        Decompose `W` itself even where its Gram matrix would do.
+        Decompose ``W`` itself even where its Gram matrix would do.
 
     Returns
     -------
@@ -67,27 +67,28 @@ def spectrum(W, vectors: bool = True, *, exact: bool = False) -> Spectrum:
     Raises
     ------
     ValueError
-        If `W` is not a finite real matrix of at least 2 x 2, or is zero, constant or rank deficient: singular values that are
+        If ``W`` is not a finite real matrix of at least 2 x 2, or is zero, constant or rank deficient: singular values that are
         zero up to rounding, ``nu <= max(shape) * eps * max(nu)`` in float64, have neither a level spacing nor a vector.
 
     Notes
     -----
     All arithmetic is float64. By default the eigenvectors of the smaller Gram matrix (:math:`W^T W` for ``n_out >= n_in``) are
-    computed, and the other space by multiplication with `W`. Forming the Gram matrix squares the condition number: an
+    computed, and the other space by multiplication with ``W``. Forming the Gram matrix squares the condition number: an
     eigenvalue carries an error of about :math:`\epsilon\nu_m^2`, a singular value one of :math:`\epsilon\nu_m^2/\nu_k`, and two
     vectors obtained by multiplication are orthogonal to :math:`\epsilon\nu_m^2/(\nu_j\nu_k)`. Hence
 
-    - singular values below 0.001 of the largest are refined, by a decomposition of `W` restricted to their eigenvectors. A
+    - singular values below 0.001 of the largest are refined, by a decomposition of ``W`` restricted to their eigenvectors. A
       square Gaussian matrix has about ``N / 800`` of them;
     - where more than one in 16 is that small, or the smallest one lies below 1e-7 of the largest (1e-5 without vectors,
-      where nothing is refined), LAPACK decomposes `W` itself, as with ``exact=True``.
+      where nothing is refined), LAPACK decomposes ``W`` itself, as with ``exact=True``.
 
     Relative errors of singular values, and departures of the rows from orthonormality, stay below 1e-6 with vectors (near 1e-10
-    for square random matrices, near 1e-14 for an aspect ratio of 4) and below 1e-5 without: a statistic of `m` levels sees
+    for square random matrices, near 1e-14 for an aspect ratio of 4) and below 1e-5 without: a statistic of ``m`` levels sees
     no change of a spacing beyond ``1 / m**2``.
 
     The cost is that of two products and one symmetric eigenproblem of size ``k``. At its peak, results included, it holds about
-    2.6 float64 copies of a square `W` and 1.4 of one with aspect ratio 4; LAPACK's decomposition of `W` itself holds 7 and 4.3.
+    2.6 float64 copies of a square ``W`` and 1.4 of one with aspect ratio 4; LAPACK's decomposition of ``W`` itself holds 7 and
+    4.3.
 
     Examples
     --------

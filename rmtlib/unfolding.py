@@ -4,7 +4,7 @@ A level is mapped by a smooth version :math:`F` of the staircase that counts the
 The choice of :math:`F` is part of every statistic of the :math:`\xi`. Three are offered:
 
 - ``"broadened"``, the paper's: each level is smeared into a Gaussian over its neighbours, so that :math:`F` follows the
-  spectrum itself. It needs no model, but hides fluctuations of the spectrum that are longer than the half window `a`.
+  spectrum itself. It needs no model, but hides fluctuations of the spectrum that are longer than the half window ``a``.
 - ``"marchenko_pastur"``, the exact law of a random matrix: the control for initial weights. It hides nothing, and shows the
   departure of the density from the law as if it were a fluctuation.
 - ``"polynomial"``, a fit to the staircase.
@@ -62,18 +62,18 @@ def unfold(
     Raises
     ------
     ValueError
-        If `nu` is not ascending or too short (``4 * a + 2`` levels for ``"broadened"``, ``2 * a + 1`` where the edges are kept,
-        ``degree + 2`` for ``"polynomial"``), if ``2 * a + 1`` levels coincide, if `shape` is missing or does not fit, or if
+        If ``nu`` is not ascending or too short (``4 * a + 2`` levels for ``"broadened"``, ``2 * a + 1`` where the edges are kept,
+        ``degree + 2`` for ``"polynomial"``), if ``2 * a + 1`` levels coincide, if ``shape`` is missing or does not fit, or if
         the polynomial is not monotone.
 
     Notes
     -----
-    The broadened staircase is a sum of Gaussian cumulatives, one for each level that has `a` neighbours on both sides,
+    The broadened staircase is a sum of Gaussian cumulatives, one for each level that has ``a`` neighbours on both sides,
 
     .. math:: F(\nu) = \sum_{k=a+1}^{m-a} \Phi\!\left(\frac{\nu - \nu_k}{\sigma_k}\right),
               \qquad \sigma_k = \frac{\nu_{k+a} - \nu_{k-a}}{2},
 
-    evaluated at the levels that have `a` of these on both sides: for ``m = 512`` and ``a = 15`` 482 kernels and 452 levels, so
+    evaluated at the levels that have ``a`` of these on both sides: for ``m = 512`` and ``a = 15`` 482 kernels and 452 levels, so
     that the 30 smallest and the 30 largest singular values take no part. About one width inside the outermost kernel the density
     of the outermost levels is still underestimated (spacings near 0.85 instead of 1 at the ends, on noise). With
     ``edges="keep"`` spacings are 0.6 to 1.2 at the ends, and near 1 about 2 a levels inside. Kernels are

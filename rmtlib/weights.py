@@ -5,8 +5,8 @@ A dense layer gives ``W`` of shape ``(n_out, n_in)``, as torch stores it; Keras 
 **The convolution rule.** The paper reshapes a kernel to :math:`(k k c_\mathrm{in}) \times c_\mathrm{out}`; here the matrix is its
 transpose, ``(c_out, k * k * c_in)``, whose columns run over kernel rows, kernel columns, then input channels:
 
-    torch  (c_out, c_in, k, k)   ``np.moveaxis(kernel, 1, -1).reshape(c_out, -1)``
-    Keras  (k, k, c_in, c_out)   ``kernel.reshape(-1, c_out).T``
+- torch stores ``(c_out, c_in, k, k)``: ``np.moveaxis(kernel, 1, -1).reshape(c_out, -1)``;
+- Keras stores ``(k, k, c_in, c_out)``: ``kernel.reshape(-1, c_out).T``.
 
 Both give the same matrix for the same layer, in one, two or three spatial dimensions. A convolution of ``g`` groups is ``g``
 independent maps and gives ``g`` matrices ``(c_out / g, k * k * c_in / g)``, named ``conv#0``, ``conv#1``, ...
@@ -201,7 +201,8 @@ def load_weights(
 
     Examples
     --------
-    >>> weights = load_weights({"fc.weight": np.eye(100, 80), "fc.bias": np.zeros(100)})
+    >>> arrays = {"fc.weight": np.eye(100, 80), "fc.bias": np.zeros(100)}
+    >>> weights = load_weights(arrays)
     >>> weights["fc"].matrix.shape
     (100, 80)
     >>> weights.skipped

@@ -149,6 +149,8 @@ def test_a_seed_repeats_and_a_generator_moves_on(draw):
         (lambda: ensembles.gaussian((3, 2.5), 0), "shape must hold whole numbers"),
         (lambda: ensembles.gaussian((), 0), "shape must hold whole numbers"),
         (lambda: ensembles.gaussian((3, 3), 0, sigma=-1), "sigma must be a finite number above 0; got -1"),
+        (lambda: ensembles.glorot_uniform((3,), 0), r"shape must be .n_out, n_in., or that of a convolution; got \(3,\)"),
+        (lambda: ensembles.glorot_uniform((3, 0), 0), r"shape must hold whole numbers of at least 1; got \(3, 0\)"),
         (lambda: ensembles.student_t((3, 3), 0, df=2), "df must be above 2, where the standard deviation is finite; got 2"),
         (lambda: ensembles.student_t((3, 3), 0, df=np.nan), "df must be a finite number above 0"),
         (lambda: ensembles.goe(0, 0), "n must be an integer of at least 1; got 0"),

@@ -15,7 +15,7 @@ and at the centre in evaluation.
 
 References
 ----------
-C. Zhang, S. Bengio, M. Hardt, B. Recht and O. Vinyals, ICLR (2017), arXiv 1611.03530.
+Zhang, Bengio, Hardt, Recht and Vinyals, ICLR (2017), arXiv 1611.03530.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class _CroppingNetwork(Network):
 
 
 def build_network(name: str, *, shape: tuple[int, int, int], n_classes: int) -> Network:
-    """An untrained network; call `initialize` for the paper's initial weights.
+    """An untrained network; call ``initialize`` for the paper's initial weights.
 
     Parameters
     ----------

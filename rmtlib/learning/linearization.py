@@ -120,15 +120,18 @@ def linearize(network: torch.nn.Module, initial: Mapping[str, torch.Tensor]) -> 
     --------
     The product of two weights, 5 and 3, to first order in the first one around 2 is exact: it is linear in each.
 
-    >>> product = torch.nn.Sequential(torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False))
+    >>> layers = [torch.nn.Linear(1, 1, bias=False) for _ in range(2)]
+    >>> product = torch.nn.Sequential(*layers)
     >>> for layer, weight in zip(product, (5.0, 3.0)):
     ...     _ = torch.nn.init.constant_(layer.weight, weight)
-    >>> linearize(product, {"0.weight": torch.tensor([[2.0]])})(torch.ones(1, 1)).item()
+    >>> x, first = torch.ones(1, 1), {"0.weight": torch.tensor([[2.0]])}
+    >>> linearize(product, first)(x).item()
     15.0
 
     In both weights, around 2 and 1, it is not: 2 * 1 + 1 * (5 - 2) + 2 * (3 - 1) = 9.
 
-    >>> linearize(product, {"0.weight": torch.tensor([[2.0]]), "1.weight": torch.tensor([[1.0]])})(torch.ones(1, 1)).item()
+    >>> both = first | {"1.weight": torch.tensor([[1.0]])}
+    >>> linearize(product, both)(x).item()
     9.0
     """
     trained = {name: tensor.detach() for name, tensor in network.named_parameters()}

@@ -80,8 +80,8 @@ class TrainingConfig:
     seed : int
         Seed of the initial weights and of the order of the batches.
     label_noise : float
-        Share of the training labels that are replaced by random ones, see `noisy_labels`. The training accuracy counts the labels
-        that the network was shown.
+        Share of the training labels that are replaced by random ones, see ``noisy_labels``. The training accuracy counts the
+        labels that the network was shown.
 
     Raises
     ------
