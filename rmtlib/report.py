@@ -29,16 +29,16 @@ COLUMNS = {
     "layer": "layer",
     "shape": "shape",
     "levels": "levels",
-    "spacing_calibrated_pvalue": "spacing p",
-    "spacing_qvalue": "spacing q",
+    "spacing_calibrated_pvalue": "p",
+    "spacing_qvalue": "q",
     "spacing_ratio": "gap ratio",
     "number_variance_ratio": "Σ² / law",
     "bulk_fraction": "bulk",
-    "outliers": "outliers above",
+    "outliers": "above",
     "edge": "largest / edge",
     "outliers_below": "below",
-    "input_rejected": "input vectors",
-    "output_rejected": "output vectors",
+    "input_rejected": "input",
+    "output_rejected": "output",
 }
 PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -168,9 +168,10 @@ def readable(table):
     Returns
     -------
     pandas.io.formats.style.Styler
-        p and q of the spacings are calibrated; "largest / edge" compares the largest singular value with the outlier edge, the
-        99 % quantile of the largest one of noise (Tracy-Widom); the vectors are the shares rejected at a false discovery rate of
-        5 %. Whatever a file put into a name is shown as text.
+        p and q are those of the spacings, calibrated; "above" and "below" count the outliers; "largest / edge" compares the
+        largest singular value with the outlier edge, the 99 % quantile of the largest one of noise (Tracy-Widom); "input" and
+        "output" are the shares of the vectors that are rejected at a false discovery rate of 5 %. Whatever a file put into a name
+        is shown as text.
     """
     view = table.copy()
     if "levels" not in view:
@@ -179,10 +180,10 @@ def readable(table):
         view["edge"] = view["largest"] / view["outlier_edge"]
     view["shape"] = [" × ".join(map(str, shape)) if isinstance(shape, tuple) else "" for shape in view["shape"]]
     view = view[[column for column in COLUMNS if column in view]].rename(columns=COLUMNS)
-    counts = ["levels", "outliers above", "below"]
-    shares = ["bulk", "input vectors", "output vectors"]
+    counts = ["levels", "above", "below"]
+    shares = ["bulk", "input", "output"]
     formats = dict.fromkeys(counts, "{:.0f}") | dict.fromkeys(shares, "{:.0%}")
-    formats |= dict.fromkeys(("spacing p", "spacing q"), "{:.2g}")
+    formats |= dict.fromkeys(("p", "q"), "{:.2g}")
     formats |= {"gap ratio": "{:.3f}", "Σ² / law": "{:.2f}", "largest / edge": "{:.2f}"}
     formats = {column: formats.get(column) for column in view}
     style = view.style.hide(axis="index").format(formats, na_rep="", escape="html")
