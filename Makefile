@@ -89,7 +89,7 @@ $(CLASSROOM): requirements-classroom.txt $(INSTALLED)
 
 SEED_0 := $(addprefix mlp512-cifar10-alpha,0.5-seed0 1-seed0 5-seed0)
 WIDE := mlp1024-cifar10-alpha1-seed0
-CONVOLUTIONAL := minialexnet-cifar10-alpha1-seed0
+CONVOLUTIONAL := minialexnet-cifar10-alpha1-seed0-epochs5-decay0.6-l2_0.0002
 NOISY := $(addprefix mlp512-cifar10-alpha1-seed,0-noise0.2 0-noise0.4 1-noise0.4 2-noise0.4 0-noise0.6)
 
 data: $(INSTALLED)  ## train again the networks that ship in data/runs (a day)
