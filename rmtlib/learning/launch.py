@@ -1,4 +1,4 @@
-"""Run a notebook with other parameters: ``python -m rmtlib.learning.launch chapters/03_training.md -p laziness 0.5``.
+"""Run a notebook with other parameters: ``python -m rmtlib.learning.launch chapters/09_training.md -p laziness 0.5``.
 
 Papermill executes the notebook, after its parameters were checked against the notebook's cell tagged ``parameters``, whose
 lines look like ``laziness: float = 1.0  # rich 0.5, typical 1, lazy 5``. Papermill itself only warns at an unknown name and
@@ -176,8 +176,8 @@ def launch(
 def output_name(stem: str, parameters: Mapping, *, shown=None) -> str:
     """A file name that differs where the parameters differ, and shows them, or those named in ``shown``.
 
-    >>> output_name("03_training", {"laziness": 0.5, "dataset": "cifar10"})
-    '03_training-laziness=0.5-dataset=cifar10-7db8be62.ipynb'
+    >>> output_name("09_training", {"laziness": 0.5, "dataset": "cifar10"})
+    '09_training-laziness=0.5-dataset=cifar10-7db8be62.ipynb'
     """
     if not parameters:
         return f"{stem}.ipynb"

@@ -4,7 +4,7 @@ A grid is a YAML file:
 
 .. code-block:: yaml
 
-    notebook: chapters/03_training.md
+    notebook: chapters/09_training.md
     output: runs/regimes              # folder of the executed notebooks and of one log a run
     base: {network: mlp512}           # parameters of all runs
     grid: {laziness: [0.5, 1, 5], seed: [0, 1]}    # all combinations
