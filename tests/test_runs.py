@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rmtlib.files import write_atomically
 from rmtlib.learning import runs
-from rmtlib.learning.runs import ADDED_SETTINGS, RunError, find_runs, load_run, write_atomically, write_history
+from rmtlib.learning.runs import ADDED_SETTINGS, RunError, find_runs, load_run, write_history
 
 HISTORY = [
     {"epoch": 1, "train_loss": 0.1 + 0.2, "test_accuracy": 0.25},

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
-import os
 import platform
 import subprocess
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from ..files import file_sha256, write_atomically
 
 __all__ = ["Run", "RunError", "find_runs", "load_run"]
 
@@ -174,28 +173,7 @@ def commit() -> str | None:
         return None
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that either the old or the whole new content is there, whatever happens."""
-    # A name of its own: a process that outlives its parent for a moment may still write the same file.
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with open(part, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-
-
 def write_history(path: Path, rows: list[dict]) -> None:
     """One line an epoch, floats with all their digits."""
     lines = [",".join(rows[0])] + [",".join(repr(value) for value in row.values()) for row in rows]
     write_atomically(path, ("\n".join(lines) + "\n").encode())
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
