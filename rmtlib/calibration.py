@@ -33,7 +33,7 @@ from pathlib import Path
 import numpy as np
 import scipy.linalg
 
-from . import _checks
+from . import checks
 
 __all__ = [
     "NullLaw",
@@ -168,7 +168,7 @@ def noise_singular_values(shape: tuple[int, int], rng) -> np.ndarray:
     Dumitriu and Edelman, J. Math. Phys. 43, 5830 (2002).
     """
     n, m = max(shape), min(shape)
-    _checks.integer(m, "min(shape)", at_least=2)
+    checks.integer(m, "min(shape)", at_least=2)
     rng = np.random.default_rng(rng)
     diagonal = rng.chisquare(n - np.arange(m))
     beside = rng.chisquare(m - 1 - np.arange(m - 1))
@@ -206,7 +206,7 @@ def spacing_null(n: int, *, method: str = "broadened", a: int = 15, degree: int 
     the smallest p value is 1e-6. A simulation of 2000 square matrices takes seconds for 100 levels, half a minute for
     512 and ten minutes for 4096.
     """
-    n = _checks.integer(n, "n", at_least=FEWEST_SPACINGS)
+    n = checks.integer(n, "n", at_least=FEWEST_SPACINGS)
     name = _recipe(method=method, a=a, degree=degree)
     probabilities, tables = _read_table("spacings.csv")
     if name not in tables or n < tables[name][0][0]:
@@ -261,7 +261,7 @@ def simulate_spacing_null(
     """
     from tqdm import tqdm
 
-    draws = _checks.integer(DRAWS if draws is None else draws, "draws", at_least=20)
+    draws = checks.integer(DRAWS if draws is None else draws, "draws", at_least=20)
     cached = None
     if entries is None and isinstance(rng, int | np.integer):
         cached = _cache_file(shape=sorted(map(int, shape)), draws=draws, seed=int(rng), **unfolding)
@@ -306,7 +306,7 @@ def vector_pvalue(pvalues, m: int) -> np.ndarray:
     ----------
     Durbin, Ann. Stat. 1, 279 (1973), for the limiting process of laws with estimated parameters.
     """
-    m = _checks.integer(m, "m", at_least=FEWEST_ENTRIES)
+    m = checks.integer(m, "m", at_least=FEWEST_ENTRIES)
     pvalues = _probabilities(pvalues)
     grid, tables = _read_table("vectors.csv")
     sizes, ratios = tables["vectors"]
@@ -346,13 +346,13 @@ def moving_mean_band(k: int, *, window: int = 15, level: float = 0.95, draws: in
     >>> round(low, 2), round(high, 2)
     (0.24, 0.76)
     """
-    window = _checks.integer(window, "window", at_least=1)
-    k = _checks.integer(k, "k", at_least=1)
+    window = checks.integer(window, "window", at_least=1)
+    k = checks.integer(k, "k", at_least=1)
     if window > k:
         raise ValueError(f"window must be at most the number of vectors, {k}; got {window}")
-    if not 0 < _checks.positive(level, "level") < 1:
+    if not 0 < checks.positive(level, "level") < 1:
         raise ValueError(f"level must be between 0 and 1; got {level!r}")
-    half = float(np.quantile(_largest_deviations(k, window, _checks.integer(draws, "draws", at_least=100), seed), level))
+    half = float(np.quantile(_largest_deviations(k, window, checks.integer(draws, "draws", at_least=100), seed), level))
     return 0.5 - half, 0.5 + half
 
 
@@ -406,7 +406,7 @@ def _probabilities(pvalues) -> np.ndarray:
 
 
 def _recipe(*, method: str, a: int, degree: int) -> str:
-    _checks.choice(method, "method", ("broadened", "marchenko_pastur", "polynomial"))
+    checks.choice(method, "method", ("broadened", "marchenko_pastur", "polynomial"))
     option = {"broadened": f" a={a}", "polynomial": f" degree={degree}"}
     return method + option.get(method, "")
 

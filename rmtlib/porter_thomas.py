@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import _checks, _kolmogorov, calibration
+from . import calibration, checks, kolmogorov
 
 __all__ = ["PorterThomasTest", "participation_ratio", "porter_thomas"]
 
@@ -89,11 +89,11 @@ def porter_thomas(vectors, *, window: int = 15) -> PorterThomasTest:
     k, m = vectors.shape
     if m < calibration.FEWEST_ENTRIES:
         raise ValueError(f"vectors must have at least {calibration.FEWEST_ENTRIES} entries each; got {m}")
-    if _checks.integer(window, "window", at_least=1) % 2 == 0:
+    if checks.integer(window, "window", at_least=1) % 2 == 0:
         raise ValueError(f"window must be odd, to have a vector in its middle; got {window}")
     if window > k:
         raise ValueError(f"window must be at most the number of vectors, {k}; got {window}")
-    return _test_unit_rows(vectors, window)
+    return unit_rows_test(vectors, window)
 
 
 def participation_ratio(vectors) -> np.ndarray:
@@ -124,11 +124,11 @@ def participation_ratio(vectors) -> np.ndarray:
     return 1 / np.sum(np.square(vectors, dtype=np.float64) ** 2, axis=1)
 
 
-def _test_unit_rows(vectors: np.ndarray, window: int = 15) -> PorterThomasTest:
+def unit_rows_test(vectors: np.ndarray, window: int = 15) -> PorterThomasTest:
     """The test itself, of rows that are known to be finite and of length 1."""
     k, m = vectors.shape
-    statistic = _kolmogorov.normal_statistic(vectors)
-    pvalue = _kolmogorov.pvalue(statistic, m)
+    statistic = kolmogorov.normal_statistic(vectors)
+    pvalue = kolmogorov.pvalue(statistic, m)
     calibrated = calibration.vector_pvalue(pvalue, m)
     return PorterThomasTest(
         statistic=statistic,
@@ -141,7 +141,7 @@ def _test_unit_rows(vectors: np.ndarray, window: int = 15) -> PorterThomasTest:
 
 
 def _unit_rows(vectors) -> np.ndarray:
-    vectors = _checks.matrix(vectors, "vectors")
+    vectors = checks.matrix(vectors, "vectors")
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     worst = int(np.argmax(np.abs(lengths - 1)))
     if abs(lengths[worst] - 1) > 1e-3:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import _checks, _kolmogorov, calibration
+from . import calibration, checks, kolmogorov
 
 __all__ = ["SpacingTest", "spacing_ratios", "spacing_test", "spacings"]
 
@@ -64,7 +64,7 @@ def spacings(xi) -> np.ndarray:
     >>> spacings([0.2, 1.0, 2.5, 3.1])
     array([0.8, 1.5, 0.6])
     """
-    return np.diff(_checks.unfolded(xi))
+    return np.diff(checks.unfolded(xi))
 
 
 def spacing_ratios(nu) -> np.ndarray:
@@ -100,7 +100,7 @@ def spacing_ratios(nu) -> np.ndarray:
     >>> spacing_ratios([0.0, 1.0, 3.0, 4.0])
     array([0.5, 0.5])
     """
-    gaps = np.diff(_checks.levels(nu, "nu", at_least=3))
+    gaps = np.diff(checks.levels(nu, "nu", at_least=3))
     larger = np.maximum(gaps[1:], gaps[:-1])
     if not larger.all():
         raise ValueError("nu must not hold three equal levels in a row; the ratio of two vanishing gaps is undefined")
@@ -151,7 +151,7 @@ def spacing_test(
     >>> test.n, test.calibrated_pvalue > 0.05
     (239, True)
     """
-    s = np.diff(_checks.unfolded(xi, at_least=calibration.FEWEST_SPACINGS + 1))
+    s = np.diff(checks.unfolded(xi, at_least=calibration.FEWEST_SPACINGS + 1))
     if null is None:
         null = calibration.spacing_null(len(s), method=method, a=a, degree=degree)
     elif null.n != len(s):
@@ -159,5 +159,5 @@ def spacing_test(
     from .laws import wigner_surmise
 
     statistic = float(calibration.ks_statistic(wigner_surmise.cdf(np.sort(s))))
-    pvalue = _kolmogorov.pvalue(np.array([statistic]), len(s))
+    pvalue = kolmogorov.pvalue(np.array([statistic]), len(s))
     return SpacingTest(statistic, float(pvalue[0]), float(null.pvalue(statistic)), len(s))
