@@ -18,8 +18,8 @@ import numpy as np
 from tqdm import tqdm
 
 from . import checks
-from .calibration import benjamini_hochberg
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
+from .multiple import benjamini_hochberg
 from .number_variance import NumberVariance, number_variance_curve
 from .porter_thomas import PorterThomasTest, unit_rows_test
 from .spacings import SpacingTest, spacing_ratios, spacing_test

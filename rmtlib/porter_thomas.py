@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import calibration, checks, kolmogorov
+from . import checks, kolmogorov, multiple, null_laws
 
 __all__ = ["PorterThomasTest", "participation_ratio", "porter_thomas"]
 
@@ -48,9 +48,9 @@ class PorterThomasTest:
     def band(self) -> tuple[float, float]:
         """Lower and upper level that the whole curve of noise stays within, with probability 0.95.
 
-        `rmtlib.calibration.moving_mean_band` simulates it when it is first asked for: 0.3 s for 2048 vectors.
+        `rmtlib.multiple.moving_mean_band` simulates it when it is first asked for: 0.3 s for 2048 vectors.
         """
-        return calibration.moving_mean_band(len(self.statistic), window=len(self.statistic) - len(self.moving_mean) + 1)
+        return multiple.moving_mean_band(len(self.statistic), window=len(self.statistic) - len(self.moving_mean) + 1)
 
 
 def porter_thomas(vectors, *, window: int = 15) -> PorterThomasTest:
@@ -87,8 +87,8 @@ def porter_thomas(vectors, *, window: int = 15) -> PorterThomasTest:
     """
     vectors = _unit_rows(vectors)
     k, m = vectors.shape
-    if m < calibration.FEWEST_ENTRIES:
-        raise ValueError(f"vectors must have at least {calibration.FEWEST_ENTRIES} entries each; got {m}")
+    if m < null_laws.FEWEST_ENTRIES:
+        raise ValueError(f"vectors must have at least {null_laws.FEWEST_ENTRIES} entries each; got {m}")
     if checks.integer(window, "window", at_least=1) % 2 == 0:
         raise ValueError(f"window must be odd, to have a vector in its middle; got {window}")
     if window > k:
@@ -129,14 +129,14 @@ def unit_rows_test(vectors: np.ndarray, window: int = 15) -> PorterThomasTest:
     k, m = vectors.shape
     statistic = kolmogorov.normal_statistic(vectors)
     pvalue = kolmogorov.pvalue(statistic, m)
-    calibrated = calibration.vector_pvalue(pvalue, m)
+    calibrated = null_laws.vector_pvalue(pvalue, m)
     return PorterThomasTest(
         statistic=statistic,
         pvalue=pvalue,
         calibrated_pvalue=calibrated,
-        qvalue=calibration.benjamini_hochberg(calibrated),
+        qvalue=multiple.benjamini_hochberg(calibrated),
         positions=np.arange(window // 2, k - window // 2),
-        moving_mean=calibration.moving_mean(calibrated, window),
+        moving_mean=multiple.moving_mean(calibrated, window),
     )
 
 

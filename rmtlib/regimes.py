@@ -15,7 +15,7 @@ from scipy.special import ndtr
 
 from . import checks
 from .analysis import LENGTHS, LayerAnalysis
-from .calibration import noise_singular_values
+from .null_laws import noise_singular_values
 from .number_variance import number_variance
 from .unfolding import unfold
 
