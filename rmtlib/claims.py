@@ -152,7 +152,7 @@ class Claims:
             write_atomically(Path(folder) / f"{self._chapter}.json", json.dumps(self._found, indent=1).encode())
         if problems:
             raise ClaimError("\n".join([*problems, "with parameters of your own, run with checked=False"]))
-        _glue(glued)
+        glue_texts(glued)
 
 
 def read_ledger(file: Path) -> dict[str, dict]:
@@ -310,7 +310,8 @@ def _typeset(texts: Mapping[str, str]) -> dict[str, str]:
     return {key: re.sub(r"(?<!\w)-(?=\.?\d)", "−", text) for key, text in texts.items()}
 
 
-def _glue(texts: Mapping[str, Any]) -> None:
+def glue_texts(texts: Mapping[str, Any]) -> None:
+    """Hand each text to the book under its key."""
     from myst_nb import glue
 
     for key, text in texts.items():

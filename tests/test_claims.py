@@ -57,7 +57,7 @@ verdict = "compatible"
 @pytest.fixture
 def glued(monkeypatch):
     values = {}
-    monkeypatch.setattr("rmtlib.claims._glue", values.update)
+    monkeypatch.setattr("rmtlib.claims.glue_texts", values.update)
     return values
 
 

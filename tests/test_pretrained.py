@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from rmtlib import WeightsError, load_weights, pretrained
-from rmtlib._download import described, intact
+from rmtlib.download import described, intact
 
 NAMES = ("alexnet", "vgg16", "vgg19")
 MATRICES = {
@@ -350,7 +350,7 @@ def test_an_interrupt_leaves_nothing(server, data, bodies, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("rmtlib._download.intact", interrupted)
+        patch.setattr("rmtlib.download.intact", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pretrained.fetch("alexnet")
     assert files_in(data) == []
@@ -359,7 +359,7 @@ def test_an_interrupt_leaves_nothing(server, data, bodies, monkeypatch):
 def test_a_download_killed_halfway_starts_again_and_what_it_left_goes(server, data, bodies, monkeypatch):
     network = serve(monkeypatch, server, "alexnet", bodies["alexnet"][0])
     server.behaviour = "stalled"
-    code = "import sys; from rmtlib._download import download; download(*sys.argv[1:])"
+    code = "import sys; from rmtlib.download import download; download(*sys.argv[1:])"
     command = [sys.executable, "-c", code, network.url, network.known_hash, str(data)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     assert server.stalled.wait(30)
@@ -387,7 +387,7 @@ def test_the_first_of_two_downloads_at_once_serves_both(server, data, bodies, mo
             path.unlink()
         return intact(path, known_hash)
 
-    monkeypatch.setattr("rmtlib._download.intact", overtaken)
+    monkeypatch.setattr("rmtlib.download.intact", overtaken)
     assert pretrained.fetch("alexnet").read_bytes() == server.body
     assert files_in(data) == [network.file]
 

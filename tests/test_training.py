@@ -413,7 +413,7 @@ def test_a_run_without_momentum_resumes(tmp_path, monkeypatch):
     config = replace(QUICK, momentum=0.0, epochs=2)
     whole = train(config, folder=tmp_path, progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_finish", lambda *args: (_ for _ in ()).throw(_Stop))
+        patch.setattr(training, "finish", lambda *args: (_ for _ in ()).throw(_Stop))
         with pytest.raises(_Stop):
             train(config, folder=tmp_path, name="stopped", progress=False)
     assert results(train(config, folder=tmp_path, name="stopped", progress=False)) == results(whole)
@@ -548,7 +548,7 @@ def test_a_run_with_label_noise_resumes_on_the_same_labels(tmp_path, monkeypatch
     config = replace(QUICK, label_noise=0.4, epochs=2)
     whole = train(config, folder=tmp_path, progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_finish", lambda *args: (_ for _ in ()).throw(_Stop))
+        patch.setattr(training, "finish", lambda *args: (_ for _ in ()).throw(_Stop))
         with pytest.raises(_Stop):
             train(config, folder=tmp_path, name="stopped", progress=False)
     assert results(train(config, folder=tmp_path, name="stopped", progress=False)) == results(whole)

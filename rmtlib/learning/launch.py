@@ -166,7 +166,7 @@ def launch(
     parameters = check_parameters(notebook, parameters or {})
     output = Path(output or Path("runs") / output_name(stem, parameters)).absolute()
     output.parent.mkdir(parents=True, exist_ok=True)
-    executed = _execute(notebook, parameters, Path(cwd or Path.cwd()).absolute(), log)
+    executed = execute(notebook, parameters, Path(cwd or Path.cwd()).absolute(), log)
     if metadata is not None:
         executed.metadata["rmtlib"] = metadata
     write_atomically(output, nbformat.writes(executed).encode())
@@ -210,7 +210,8 @@ def _value(value, kind: str, from_text: bool):
     return value
 
 
-def _execute(notebook, parameters, cwd, log):
+def execute(notebook, parameters, cwd, log):
+    """The notebook, executed by papermill with these parameters; what its cells print goes to the log."""
     with tempfile.TemporaryDirectory(prefix="rmtlib-") as sockets:
         config = Config()
         # Kernels that choose TCP ports at the same moment may choose the same one. A path is limited to about 100 bytes.

@@ -241,7 +241,7 @@ def train(
         bar.set_postfix({key: f"{row[key]:.4g}" for key in ("train_loss", "train_accuracy", "test_accuracy")})
         bar.update()
     bar.close()
-    return _finish(path, config, initial, network, logits, data, history, seconds)
+    return finish(path, config, initial, network, logits, data, history, seconds)
 
 
 def noisy_labels(labels: np.ndarray, share: float, rng, n_classes: int = 10) -> np.ndarray:
@@ -425,7 +425,8 @@ def _stop_diverged(path, config, row, seconds):
     )
 
 
-def _finish(path, config, initial, network, logits, data: Dataset, history, seconds):
+def finish(path, config, initial, network, logits, data: Dataset, history, seconds):
+    """Write the weights and, last of all, the record that makes the folder a finished run."""
     tensors = {f"initial.{key}": tensor for key, tensor in initial.items()}
     tensors |= {f"trained.{key}": tensor for key, tensor in network.state_dict().items()}
     write_atomically(path / "weights.safetensors", save(tensors))

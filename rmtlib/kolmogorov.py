@@ -12,8 +12,6 @@ import numpy as np
 import scipy
 from scipy.special import gammaln, logsumexp, ndtr
 
-__all__ = ["normal_statistic", "pvalue"]
-
 BLOCKS = 2**14, 2**17  # numbers that a thread treats at a time: more are slower in its cache, fewer in the interpreter
 CELLS = 24  # times the root of the sample size: the finer the cells, the fewer numbers are left to be sorted
 REACH = 4.0  # standard deviations from the middle to the last cell but one

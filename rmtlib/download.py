@@ -11,8 +11,6 @@ import os
 import secrets
 from pathlib import Path
 
-__all__ = ["DownloadError", "cache_folder", "data_folder", "described", "download", "intact"]
-
 CHUNK = 2**16
 
 

@@ -45,6 +45,16 @@ def unfolded(xi, name: str = "xi", *, at_least: int = 2) -> np.ndarray:
     return xi
 
 
+def probabilities(pvalues) -> np.ndarray:
+    """A float64 array of at least one p value, each from 0 to 1."""
+    pvalues = np.asarray(pvalues, dtype=np.float64)
+    if pvalues.size == 0:
+        raise ValueError("pvalues must hold at least one p value; got none")
+    if not ((pvalues >= 0) & (pvalues <= 1)).all():
+        raise ValueError("pvalues must lie in [0, 1]; got nan or values outside")
+    return pvalues
+
+
 def positive(value, name: str) -> float:
     """A finite number above zero."""
     if not np.isscalar(value) or isinstance(value, str) or not np.isfinite(value) or value <= 0:

@@ -1,4 +1,4 @@
-r"""What pure noise gives: null laws of the tests by Monte Carlo, false discovery rates, simultaneous bands.
+r"""What pure noise gives: null laws of the tests by Monte Carlo.
 
 A Kolmogorov-Smirnov p value assumes independent draws from a law that is fixed in advance. The two tests of this
 library break the assumption, each in its own way, and both breaks are repaired here.
@@ -14,7 +14,7 @@ Entries of singular vectors
     :math:`t(1-t)` to :math:`t(1-t) - x^2\phi(x)^2/2`. Both have the maximum 1/4 at :math:`t = 1/2`, with curvatures
     2 and 3; hence the true tail probability is scipy's times :math:`\sqrt{2/3} = 0.816`, however small it is.
 
-Tables for common sizes are in ``rmtlib/nulls``; ``tests/reference/nulls.py`` writes them.
+Tables for common sizes are in ``rmtlib/null_laws``; ``tests/reference/nulls.py`` writes them.
 """
 
 from __future__ import annotations
@@ -33,12 +33,10 @@ from pathlib import Path
 import numpy as np
 import scipy.linalg
 
-from . import _checks
+from . import checks
 
 __all__ = [
     "NullLaw",
-    "benjamini_hochberg",
-    "moving_mean_band",
     "noise_singular_values",
     "simulate_spacing_null",
     "spacing_null",
@@ -101,42 +99,6 @@ class NullLaw:
         return float(np.interp(np.log(level), np.log(self.exceedance[::-1]), self.statistic[::-1]))
 
 
-def benjamini_hochberg(pvalues) -> np.ndarray:
-    """Benjamini-Hochberg q values: reject all below q and the expected share of false discoveries is at most q.
-
-    Parameters
-    ----------
-    pvalues : array
-        Probabilities in [0, 1] of one family of tests, of any shape.
-
-    Returns
-    -------
-    numpy.ndarray
-        q values, in the shape of ``pvalues``.
-
-    Raises
-    ------
-    ValueError
-        If there is no p value, or one is nan or outside [0, 1].
-
-    References
-    ----------
-    Benjamini and Hochberg, J. R. Stat. Soc. B 57, 289 (1995).
-
-    Examples
-    --------
-    >>> benjamini_hochberg([0.01, 0.04, 0.03, 0.5])
-    array([0.04      , 0.05333333, 0.05333333, 0.5       ])
-    """
-    pvalues = _probabilities(pvalues)
-    order = np.argsort(pvalues, axis=None)
-    qvalues = np.empty(pvalues.size)
-    # a smaller p value never has a larger q value: minima from the largest p value down
-    scaled = pvalues.ravel()[order] * (pvalues.size / np.arange(1, pvalues.size + 1))
-    qvalues[order] = np.minimum.accumulate(scaled[::-1])[::-1]
-    return np.minimum(qvalues, 1).reshape(pvalues.shape)
-
-
 def noise_singular_values(shape: tuple[int, int], rng) -> np.ndarray:
     r"""Singular values of a Gaussian matrix with unit variance, without the matrix.
 
@@ -168,7 +130,7 @@ def noise_singular_values(shape: tuple[int, int], rng) -> np.ndarray:
     Dumitriu and Edelman, J. Math. Phys. 43, 5830 (2002).
     """
     n, m = max(shape), min(shape)
-    _checks.integer(m, "min(shape)", at_least=2)
+    checks.integer(m, "min(shape)", at_least=2)
     rng = np.random.default_rng(rng)
     diagonal = rng.chisquare(n - np.arange(m))
     beside = rng.chisquare(m - 1 - np.arange(m - 1))
@@ -206,7 +168,7 @@ def spacing_null(n: int, *, method: str = "broadened", a: int = 15, degree: int 
     the smallest p value is 1e-6. A simulation of 2000 square matrices takes seconds for 100 levels, half a minute for
     512 and ten minutes for 4096.
     """
-    n = _checks.integer(n, "n", at_least=FEWEST_SPACINGS)
+    n = checks.integer(n, "n", at_least=FEWEST_SPACINGS)
     name = _recipe(method=method, a=a, degree=degree)
     probabilities, tables = _read_table("spacings.csv")
     if name not in tables or n < tables[name][0][0]:
@@ -261,7 +223,7 @@ def simulate_spacing_null(
     """
     from tqdm import tqdm
 
-    draws = _checks.integer(DRAWS if draws is None else draws, "draws", at_least=20)
+    draws = checks.integer(DRAWS if draws is None else draws, "draws", at_least=20)
     cached = None
     if entries is None and isinstance(rng, int | np.integer):
         cached = _cache_file(shape=sorted(map(int, shape)), draws=draws, seed=int(rng), **unfolding)
@@ -306,8 +268,8 @@ def vector_pvalue(pvalues, m: int) -> np.ndarray:
     ----------
     Durbin, Ann. Stat. 1, 279 (1973), for the limiting process of laws with estimated parameters.
     """
-    m = _checks.integer(m, "m", at_least=FEWEST_ENTRIES)
-    pvalues = _probabilities(pvalues)
+    m = checks.integer(m, "m", at_least=FEWEST_ENTRIES)
+    pvalues = checks.probabilities(pvalues)
     grid, tables = _read_table("vectors.csv")
     sizes, ratios = tables["vectors"]
     ratio = np.array([np.interp(np.log(m), np.log(sizes), column) for column in ratios.T])
@@ -316,65 +278,11 @@ def vector_pvalue(pvalues, m: int) -> np.ndarray:
     return pvalues * np.interp(log_p, np.log(grid), ratio)
 
 
-def moving_mean_band(k: int, *, window: int = 15, level: float = 0.95, draws: int = 10_000, seed: int = 0) -> tuple[float, float]:
-    """Band that a whole moving-mean curve of ``k`` random p values stays within, with probability ``level``.
-
-    Parameters
-    ----------
-    k : int
-        Number of p values.
-    window : int
-        Number of neighbours that are averaged.
-    level : float
-        Probability that neither the minimum nor the maximum of the curve leaves the band.
-    draws, seed : int
-        Number of simulated curves of independent uniform p values, and their seed.
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper level, symmetric about 0.5.
-
-    Raises
-    ------
-    ValueError
-        If the window is larger than ``k``, or ``level`` is not between 0 and 1.
-
-    Examples
-    --------
-    >>> low, high = moving_mean_band(512)
-    >>> round(low, 2), round(high, 2)
-    (0.24, 0.76)
-    """
-    window = _checks.integer(window, "window", at_least=1)
-    k = _checks.integer(k, "k", at_least=1)
-    if window > k:
-        raise ValueError(f"window must be at most the number of vectors, {k}; got {window}")
-    if not 0 < _checks.positive(level, "level") < 1:
-        raise ValueError(f"level must be between 0 and 1; got {level!r}")
-    half = float(np.quantile(_largest_deviations(k, window, _checks.integer(draws, "draws", at_least=100), seed), level))
-    return 0.5 - half, 0.5 + half
-
-
 def ks_statistic(u: np.ndarray) -> np.ndarray:
     """Kolmogorov-Smirnov distances from the uniform law of ``u``, sorted along its last axis."""
     n = u.shape[-1]
     below = np.arange(n) / n
     return np.maximum((below + 1 / n - u).max(axis=-1), (u - below).max(axis=-1))
-
-
-def moving_mean(x: np.ndarray, window: int) -> np.ndarray:
-    """Means over ``window`` neighbours along the last axis, complete windows only."""
-    total = np.cumsum(x, axis=-1)
-    total = np.concatenate([np.zeros_like(total[..., :1]), total], axis=-1)
-    return (total[..., window:] - total[..., :-window]) / window
-
-
-@functools.lru_cache(maxsize=64)
-def _largest_deviations(k: int, window: int, draws: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    batches = [min(200, draws - done) for done in range(0, draws, 200)]
-    return np.concatenate([np.abs(moving_mean(rng.random((batch, k)), window) - 0.5).max(axis=1) for batch in batches])
 
 
 def _noise_statistic(shape, entries, rng, unfolding) -> tuple[int, float]:
@@ -396,17 +304,8 @@ def _noise_statistic(shape, entries, rng, unfolding) -> tuple[int, float]:
     return len(s), float(ks_statistic(wigner_surmise.cdf(s)))
 
 
-def _probabilities(pvalues) -> np.ndarray:
-    pvalues = np.asarray(pvalues, dtype=np.float64)
-    if pvalues.size == 0:
-        raise ValueError("pvalues must hold at least one p value; got none")
-    if not ((pvalues >= 0) & (pvalues <= 1)).all():
-        raise ValueError("pvalues must lie in [0, 1]; got nan or values outside")
-    return pvalues
-
-
 def _recipe(*, method: str, a: int, degree: int) -> str:
-    _checks.choice(method, "method", ("broadened", "marchenko_pastur", "polynomial"))
+    checks.choice(method, "method", ("broadened", "marchenko_pastur", "polynomial"))
     option = {"broadened": f" a={a}", "polynomial": f" degree={degree}"}
     return method + option.get(method, "")
 
@@ -414,7 +313,7 @@ def _recipe(*, method: str, a: int, degree: int) -> str:
 @functools.lru_cache
 def _read_table(name: str) -> tuple[np.ndarray, dict[str, tuple[np.ndarray, np.ndarray]]]:
     """Column heads, and for each recipe its sizes and its rows."""
-    lines = list(csv.reader((resources.files(__package__) / "nulls" / name).read_text().splitlines()))
+    lines = list(csv.reader((resources.files(__package__) / "null_laws" / name).read_text().splitlines()))
     heads = np.array(lines[0][2:], dtype=float)
     tables = {}
     for recipe in dict.fromkeys(line[0] for line in lines[1:]):
