@@ -6,7 +6,8 @@ chapter, ``NN_name.claims.toml``, holds what the book expects of it. If the two 
 An entry of the file is a table named as the claim. ``expected`` is the recorded number, word, or table of the numbers of an
 `Outcome`; ``tolerance`` the largest difference that is no regression (by default one unit in the last place that is shown);
 ``format`` how a number is shown (``".3g"``); ``text`` the sentence of an outcome, with its numbers in braces; ``verdict`` the
-recorded verdict. The paper's own value stands in ``paper.toml``, once. ``make record`` writes expectations and verdicts.
+recorded verdict. The paper's own value stands in ``paper.toml``, once; only for a number that is no claim of the paper it stands
+here, as ``paper``. ``make record`` writes expectations and verdicts.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from .files import write_atomically
 __all__ = ["VERDICTS", "ClaimError", "Claims", "Outcome", "Untested"]
 
 VERDICTS = ("reproduced", "not reproduced", "inconclusive", "compatible", "not tested here")
-FIELDS = {"expected", "tolerance", "format", "text", "verdict"}
+FIELDS = {"expected", "tolerance", "format", "text", "verdict", "paper"}
 RECORDING = "RMTLIB_RECORD"
 NUMBER = re.compile(r"(?<![\w.])[-−]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?(?!\w)")
 
@@ -206,11 +207,11 @@ def _place(file: Path, id: str) -> str:
 def _shown(id: str, value, entry: Mapping, paper: Mapping) -> tuple[dict[str, str], dict]:
     """The texts to glue, and what the ledger would record."""
     style = entry.get("format", ".3g")
-    glued = {f"{id}-paper": format(paper["paper"], style)} if "paper" in paper else {}
+    theirs = entry.get("paper", paper.get("paper"))
+    glued = {} if theirs is None else {f"{id}-paper": format(theirs, style)}
     if isinstance(value, Untested):
-        verdict = VERDICTS[-1]
-        glued |= {id: "–", f"{id}-verdict": f"{verdict} ({value.command})"}
-        return _typeset(glued), {"expected": {}, "verdict": verdict}
+        glued |= {id: value.command, f"{id}-verdict": VERDICTS[-1]}
+        return glued, {"expected": {}, "verdict": VERDICTS[-1]}
     if isinstance(value, str):
         return _typeset(glued | {id: value}), {"expected": value}
     if not isinstance(value, Outcome):

@@ -23,6 +23,11 @@ format = "d"
 [word]
 expected = "dense1"
 
+[window]
+expected = 15
+format = "d"
+paper = 15
+
 [N1]
 expected = {value = 48.3, error = 0.13}
 tolerance = {value = 0.05, error = 0.02}
@@ -77,8 +82,8 @@ def claims(book, glued):
 
 
 def test_a_number_within_tolerance_is_glued_in_the_format_of_the_ledger(claims, glued):
-    claims.record(x=1.5999, y=np.float64(2.3449), count=np.int64(7), word="dense1")
-    assert glued == {"x": "1.6", "y": "2.34", "count": "7", "word": "dense1"}
+    claims.record(x=1.5999, y=np.float64(2.3449), count=np.int64(7), word="dense1", window=15)
+    assert glued == {"x": "1.6", "y": "2.34", "count": "7", "word": "dense1", "window": "15", "window-paper": "15"}
 
 
 @pytest.mark.parametrize(
@@ -132,9 +137,9 @@ def test_an_outcome_glues_its_text_its_verdict_and_the_papers_value(claims, glue
         "N1-paper": "50.4",
         "N1-verdict": "inconclusive",
         "C8-verdict": "not reproduced",
-        "F1a3": "–",
+        "F1a3": "make it",
         "F1a3-paper": "0.31",
-        "F1a3-verdict": "not tested here (make it)",
+        "F1a3-verdict": "not tested here",
     }
 
 
@@ -156,7 +161,7 @@ def test_parameters_of_the_readers_own_are_glued_unchecked(book, glued):
 
 
 def test_a_text_that_asks_for_a_number_that_is_not_there_is_told_with_its_place(claims):
-    with pytest.raises(ClaimError, match=r"claims\.toml:24: C4 cannot be shown: KeyError: 'small'"):
+    with pytest.raises(ClaimError, match=r"claims\.toml:29: C4 cannot be shown: KeyError: 'small'"):
         claims.record(C4=Outcome(True, large=0.38))
 
 
@@ -176,7 +181,7 @@ def test_a_chapter_without_a_ledger_is_refused(book):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[x]\nexpcted = 1\n", r"claims\.toml:1: x: unknown expcted; known are expected, format, text, tolerance, verdict"),
+        ("[x]\nexpcted = 1\n", r"claims\.toml:1: x: unknown expcted; known are expected, format, paper, text, tolerance, verdict"),
         ("\n[C1]\nverdict = 'true'\n", r"claims\.toml:2: C1: verdict must be one of reproduced, .*; got 'true'"),
         ("x = 1\n", "x: no table"),
         ("[x\n", r"claims\.toml: .*"),
