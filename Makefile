@@ -8,12 +8,12 @@ STUDENT := _build/student
 # Where the edition is built.
 BUILT := $(if $(filter student,$(EDITION)),$(STUDENT)/)_build
 # What a chapter's result depends on besides its own text: the cache of executed chapters is dropped when this changes.
-INPUTS := $(shell find rmtlib -name '*.py' -o -name '*.csv' | sort) requirements.txt $(shell find data -type f ! -name README.md | sort)
+INPUTS := $(shell find rmtlib studies -name '*.py' -o -name '*.csv' | sort) requirements.txt paper.toml $(shell find data -type f ! -name README.md | sort)
 # Tests that need the built book.
 OF_THE_BOOK := $(addprefix tests/test_,$(addsuffix .py,book browser print student_edition))
 
 .DEFAULT_GOAL := help
-.PHONY: help install book pdf notebooks test check prose bench serve run report sweep classroom data clean
+.PHONY: help install book pdf notebooks test check prose record scoreboard bench serve run report sweep classroom data clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -60,7 +60,14 @@ check: $(INSTALLED) prose  ## lint the code and the text
 
 prose: $(INSTALLED)  ## find numbers that were typed into the text, and gaps in the scoreboard
 	$(BIN)/python tools/check_prose.py
-	$(BIN)/python tools/check_scoreboard.py
+	$(BIN)/python tools/scoreboard.py --check
+
+record: $(INSTALLED)  ## write what the chapters find into their ledgers: make record [CHAPTERS="05_spacings"]
+	$(BIN)/python tools/record.py $(CHAPTERS)
+	$(BIN)/python tools/scoreboard.py
+
+scoreboard: $(INSTALLED)  ## write the tables of scoreboard and index from paper.toml and the ledgers
+	$(BIN)/python tools/scoreboard.py
 
 bench: $(INSTALLED)  ## time the analysis and the training against their peers, side by side (minutes)
 	$(BIN)/python benchmarks/analysis.py

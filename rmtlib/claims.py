@@ -142,12 +142,12 @@ class Claims:
             try:
                 texts, recorded = _shown(id, value, entry, self._paper.get(id, {}))
             except (KeyError, ValueError, TypeError) as error:
-                problems.append(f"{_place(self._file, id)}: {id} cannot be shown: {type(error).__name__}: {error}")
+                problems.append(f"{entry_place(self._file, id)}: {id} cannot be shown: {type(error).__name__}: {error}")
                 continue
             self._found[id] = recorded
             if not os.environ.get(RECORDING):
                 wrong = list(_differences(recorded, entry)) if self.checked else list(_not_finite(recorded["expected"]))
-                problems += [f"{_place(self._file, id)}: {id}: {text}" for text in wrong]
+                problems += [f"{entry_place(self._file, id)}: {id}: {text}" for text in wrong]
             glued |= texts
         if folder := os.environ.get(RECORDING):
             write_atomically(Path(folder) / f"{self._chapter}.json", json.dumps(self._found, indent=1).encode())
@@ -170,11 +170,11 @@ def read_ledger(file: Path) -> dict[str, dict]:
         raise ClaimError(f"{file}: {error}") from error
     for id, entry in entries.items():
         if not isinstance(entry, dict):
-            raise ClaimError(f"{_place(file, id)}: {id}: no table")
+            raise ClaimError(f"{entry_place(file, id)}: {id}: no table")
         if unknown := ", ".join(sorted(entry.keys() - FIELDS)):
-            raise ClaimError(f"{_place(file, id)}: {id}: unknown {unknown}; known are {', '.join(sorted(FIELDS))}")
+            raise ClaimError(f"{entry_place(file, id)}: {id}: unknown {unknown}; known are {', '.join(sorted(FIELDS))}")
         if entry.get("verdict", VERDICTS[0]) not in VERDICTS:
-            raise ClaimError(f"{_place(file, id)}: {id}: verdict must be one of {', '.join(VERDICTS)}; got {entry['verdict']!r}")
+            raise ClaimError(f"{entry_place(file, id)}: {id}: verdict must be one of {', '.join(VERDICTS)}; got {entry['verdict']!r}")
     return entries
 
 
@@ -196,7 +196,7 @@ def _find(name: str) -> Path:
     raise ClaimError(f"there is no {name} in {Path.cwd()}, above it, or in a folder chapters there")
 
 
-def _place(file: Path, id: str) -> str:
+def entry_place(file: Path, id: str) -> str:
     """File and line of an entry."""
     for number, line in enumerate(file.read_text().splitlines(), 1):
         if line.strip().strip("[]").strip("\"'") == id and line.lstrip().startswith("["):
@@ -252,7 +252,7 @@ def _differences(found: Mapping, entry: Mapping):
     for name, number in ours.items():
         allowed = entry.get("tolerance")
         allowed = allowed.get(name) if isinstance(allowed, dict) else allowed
-        if not _agrees(number, theirs[name], _last_place(name, entry) if allowed is None else allowed):
+        if not _agrees(number, theirs[name], _lastentry_place(name, entry) if allowed is None else allowed):
             shown, recorded = (x if isinstance(x, str) else f"{x:.6g}" for x in (number, theirs[name]))
             label = "" if name == "value" else f"{name} "
             within = "" if allowed is None else f" with tolerance {allowed:g}"
@@ -286,7 +286,7 @@ def _unit(text: str) -> float:
     return 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
 
 
-def _last_place(name: str, entry: Mapping):
+def _lastentry_place(name: str, entry: Mapping):
     """A function from a size to one unit in the last place that is shown; numbers that no text shows are held to a thousandth."""
     style = entry.get("format", ".3g")
     if "text" in entry and name not in ("value", "error"):

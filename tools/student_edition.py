@@ -77,6 +77,8 @@ def main(source: Path, target: Path, cache: Path) -> None:
             copy.write_text(without_solutions(file.read_text()))
         except ValueError as error:
             sys.exit(f"{file.relative_to(source)}: {error}")
+        if (ledger := file.with_suffix(".claims.toml")).is_file():
+            shutil.copy(ledger, copy.with_suffix(".claims.toml"))
     for folder in ("_static", "_ext"):
         # no archives: they may hold the notebooks of the full edition
         if (source / folder).is_dir():
