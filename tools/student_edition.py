@@ -68,7 +68,7 @@ def main(source: Path, target: Path, cache: Path) -> None:
     config = yaml.safe_load((source / "_config.yml").read_text())
     toc = pruned(yaml.safe_load((source / "_toc.yml").read_text()))
     for page in pages(toc):
-        file = next(iter(sorted(source.glob(f"{page}.*"))), None)
+        file = next((file for file in sorted(source.glob(f"{page}.*")) if not file.name.endswith(".claims.toml")), None)
         if file is None or file.suffix != ".md":
             sys.exit(f"{page}: solutions can be taken out of pages in .md only; found {file}")
         copy = target / file.relative_to(source)
