@@ -9,14 +9,24 @@ import pandas as pd
 
 import rmtlib
 
-from .regimes import PAPER_ACCURACY, REGIMES, SENTENCES, describe, largest_initial, long_range_spread, runs_of, sentences
+from .regimes import (
+    NEAR,
+    NUMBERS,
+    PAPER_ACCURACY,
+    REGIMES,
+    SENTENCES,
+    analyses,
+    describe,
+    largest_initial,
+    long_range_spread,
+    runs_of,
+    sentences,
+)
 
 __all__ = ["Reading", "read"]
 
 OF_VECTORS = ("C4", "C5", "C6")  # sentences about vectors: each space has its own verdict
 SIDES = ("output", "input")
-NUMBERS = {"N1": "lazy", "N2": "rich", "N3": "typical"}
-NEAR = 1.5  # points of accuracy
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +114,7 @@ def read(
     runs = {(regime, seed): own[seed] for regime, own in found.items() for seed in seeds}
     if missing := [run.name for run in runs.values() if run.name not in gaps]:
         raise ValueError(f"gaps must have a value for every run; there is none for {', '.join(missing)}")
-    layers = {key: rmtlib.analyse(rmtlib.load_weights(run)[layer], a=a) for key, run in runs.items()}
+    layers = analyses({regime: [runs[regime, seed] for seed in seeds] for regime in found}, layer, a=a)
     shape = next(iter(layers.values())).shape
     table, tests = describe(layers, largest_initial(layer, shape, seeds)), rmtlib.end_tests(layers)
     spread = long_range_spread(shape, a=a) if spread is None else spread

@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
-from rmtlib import EndTests, LayerAnalysis, checks, number_variance, spectrum, unfold
+from rmtlib import EndTests, LayerAnalysis, analyse, checks, load_weights, number_variance, porter_thomas, spectrum, unfold
 from rmtlib.analysis import LENGTHS
+from rmtlib.claims import Outcome
 from rmtlib.ensembles import glorot_uniform
 from rmtlib.learning import Run, find_runs
 from rmtlib.learning.runs import RunError
@@ -23,7 +25,13 @@ __all__ = [
     "RECIPE",
     "REGIMES",
     "SENTENCES",
+    "accuracy_outcomes",
+    "accuracy_table",
+    "analyses",
+    "common_direction",
     "describe",
+    "ends_in_words",
+    "in_words",
     "largest_initial",
     "long_range_spread",
     "runs_of",
@@ -34,6 +42,8 @@ __all__ = [
 REGIMES = {"rich": 0.5, "typical": 1.0, "lazy": 5.0}  # the paper's alpha, here called laziness
 RECIPE = {"dataset": "cifar10", "learning_rate": 0.001, "standardization": "image", "epochs": 100}  # of the paper, as stated
 PAPER_ACCURACY = {"rich": 52.7, "typical": 55.2, "lazy": 50.4}  # in per cent: its N2, N3 and N1
+NUMBERS = {"N1": "lazy", "N2": "rich", "N3": "typical"}  # the paper's accuracies
+NEAR = 1.5  # points of accuracy
 LONG = 10  # intervals of number variance beyond this length are long
 EDGE_STAYS = 0.05  # a threshold of our own choice: the paper gives none
 
@@ -109,6 +119,77 @@ def runs_of_seed(seed: int = 0, **settings) -> dict[str, Run]:
                 f"settings must tell one {regime} run with seed {seed}; there are {', '.join(run.name for run in runs)}"
             )
     return {regime: run for regime, (run,) in found.items()}
+
+
+def accuracy_table(runs: Mapping[str, list[Run]]) -> pd.DataFrame:
+    """Test accuracies of every regime in per cent: number of networks, mean, standard error, lowest and highest."""
+    percent = {regime: np.array([100 * run.test_accuracy for run in own]) for regime, own in runs.items()}
+    rows = {
+        regime: {
+            "networks": len(values),
+            "test accuracy, %": values.mean(),
+            "standard error": scipy.stats.sem(values),
+            "lowest": values.min(),
+            "highest": values.max(),
+        }
+        for regime, values in percent.items()
+    }
+    return pd.DataFrame(rows).T
+
+
+def accuracy_outcomes(table: pd.DataFrame) -> dict[str, Outcome]:
+    """The paper's N1, N2 and N3: the mean with its error, reproduced if within one and a half points of the paper's."""
+    means, errors = table["test accuracy, %"], table["standard error"]
+    return {
+        id: Outcome(abs(means[regime] - PAPER_ACCURACY[regime]) <= NEAR, value=means[regime], error=errors[regime])
+        for id, regime in NUMBERS.items()
+    }
+
+
+def analyses(runs: Mapping[str, list[Run]], layer: str = "dense2", *, a: int = 15) -> dict[tuple[str, int], LayerAnalysis]:
+    """One trained layer of every network, analysed, by regime and seed."""
+    networks = {(regime, run.config["seed"]): load_weights(run) for regime, own in runs.items() for run in own}
+    return {key: analyse(weights[layer], a=a) for key, weights in networks.items()}
+
+
+def in_words(values: pd.Series | Mapping[str, float], style: str) -> str:
+    """Values with their names, as in ``"rich 0.85, typical 0.79"``."""
+    return ", ".join(f"{name} {value:{style}}" for name, value in values.items())
+
+
+def ends_in_words(tests: EndTests, regime: str, side: str) -> str:
+    """Mean p at both ends of one space, with a word where it is too small for random vectors."""
+    ends = tests.mean.loc[regime, side].items()
+    return ", ".join(f"{end} end {p:.2f}" + " (not random)" * bool(tests.dips.loc[regime, (side, end)]) for end, p in ends)
+
+
+def common_direction(matrices: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    r"""How much of the direction (1, ..., 1) the largest singular values hold, and what is left of it in the bulk.
+
+    Parameters
+    ----------
+    matrices : mapping of str to array of shape (n_out, n_in)
+        By regime.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each regime and space: the share that the vectors of the ten largest singular values hold; the variance of
+        the sum of the entries :math:`\sum_i v_i` in the lower three quarters of the vectors, one for random ones; and their mean
+        calibrated p.
+    """
+    rows = {}
+    for regime, W in matrices.items():
+        s = spectrum(W)
+        for side in ("output", "input"):
+            vectors = getattr(s, f"{side}_vectors")
+            lower, sums = slice(3 * len(vectors) // 4), vectors.sum(axis=1)
+            rows[regime, side] = {
+                "share in the ten largest": np.sum(sums[-10:] ** 2) / vectors.shape[1],
+                "variance of the sums": sums[lower].var(),
+                "mean p": porter_thomas(vectors).calibrated_pvalue[lower].mean(),
+            }
+    return pd.DataFrame(rows).T
 
 
 def describe(layers: Mapping[tuple[str, int], LayerAnalysis], initial_largest: Mapping[int, float]) -> pd.DataFrame:
