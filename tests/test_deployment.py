@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from rmtlib.learning.launch import check_parameters, read_notebook
+from rmtlib.notebooks.launch import check_parameters, read_notebook
 
 ROOT = Path(__file__).parents[1]
 

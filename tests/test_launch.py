@@ -13,8 +13,8 @@ import nbformat
 import numpy as np
 import pytest
 
-from rmtlib.learning import launch as module
-from rmtlib.learning.launch import NotebookError, ParameterError, check_parameters, launch, main, output_name, read_notebook
+from rmtlib.notebooks import launch as module
+from rmtlib.notebooks.launch import NotebookError, ParameterError, check_parameters, launch, main, output_name, read_notebook
 
 CHAPTER = """\
 ---
@@ -250,7 +250,7 @@ def test_the_command_ends_with_status_1_when_the_notebook_fails(chapter, tmp_pat
 
 
 def test_an_interrupted_command_says_how_to_go_on_and_leaves_no_notebook(chapter, tmp_path):
-    command = [sys.executable, "-m", "rmtlib.learning.launch", str(chapter), "-p", "text", "wait"]
+    command = [sys.executable, "-m", "rmtlib.notebooks.launch", str(chapter), "-p", "text", "wait"]
     process = subprocess.Popen(
         command,
         cwd=tmp_path,

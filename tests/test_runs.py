@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rmtlib import files, runs
 from rmtlib.files import write_atomically
-from rmtlib.learning import runs
-from rmtlib.learning.runs import ADDED_SETTINGS, RunError, find_runs, load_run, write_history
+from rmtlib.runs import ADDED_SETTINGS, RunError, find_runs, load_run, write_history
 
 HISTORY = [
     {"epoch": 1, "train_loss": 0.1 + 0.2, "test_accuracy": 0.25},
@@ -34,7 +34,7 @@ def run(tmp_path):
         "config": {"seed": 3},
         "train_accuracy": 0.5,
         "test_accuracy": 1 / 3,
-        "sha256": {file: runs.file_sha256(path / file) for file in ("history.csv", "weights.safetensors")},
+        "sha256": {file: files.file_sha256(path / file) for file in ("history.csv", "weights.safetensors")},
     }
     (path / "run.json").write_text(json.dumps(record))
     return path
@@ -58,7 +58,7 @@ def test_a_finished_run_loads_with_all_digits_of_its_history(run):
 def test_the_hash_is_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     # Test vector of FIPS 180-4.
-    assert runs.file_sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert files.file_sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def test_without_a_folder_the_book_s_data_is_found_from_below(run, tmp_path, monkeypatch):
@@ -72,14 +72,14 @@ def test_without_a_folder_the_book_s_data_is_found_from_below(run, tmp_path, mon
 
 def test_from_any_folder_the_book_s_data_is_found_in_the_checkout_that_the_library_lies_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert runs.data_folder() == Path(__file__).parents[1] / "data"
+    assert runs.book_data() == Path(__file__).parents[1] / "data"
 
 
 def test_the_book_that_one_stands_in_goes_before_the_checkout(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "registry.txt").touch()
     monkeypatch.chdir(tmp_path)
-    assert runs.data_folder() == tmp_path / "data"
+    assert runs.book_data() == tmp_path / "data"
 
 
 def test_without_a_folder_outside_the_book_the_way_out_is_said(tmp_path, monkeypatch):

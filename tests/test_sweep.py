@@ -15,9 +15,9 @@ import yaml
 from dask.distributed import LocalCluster
 from safetensors.numpy import load_file
 
-from rmtlib.learning import sweep as module
-from rmtlib.learning.launch import read_notebook
-from rmtlib.learning.sweep import main, read_grid, run_key, sweep
+from rmtlib.notebooks import sweep as module
+from rmtlib.notebooks.launch import read_notebook
+from rmtlib.notebooks.sweep import main, read_grid, run_key, sweep
 
 HEADER = """\
 ---
@@ -277,7 +277,7 @@ def test_all_runs_finish_when_a_worker_is_killed(place, scheduler):
 def test_a_killed_sweep_goes_on_after_the_last_epoch_of_its_training(place):
     Path("chapter.md").write_text(TRAINING)
     grid = write(base={"runs_folder": "trained"}, grid={"seed": [5]})
-    command = [sys.executable, "-m", "rmtlib.learning.sweep", grid, "--workers", "1"]
+    command = [sys.executable, "-m", "rmtlib.notebooks.sweep", grid, "--workers", "1"]
     first = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     wait_for(Path("waiting").exists, first)
     first.send_signal(signal.SIGKILL)

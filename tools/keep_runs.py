@@ -15,7 +15,8 @@ import numpy as np
 from registry import DATA, write_registry
 from safetensors.numpy import load_file, save
 
-from rmtlib.learning.runs import file_sha256, load_run, write_atomically
+from rmtlib.files import file_sha256, write_atomically
+from rmtlib.runs import load_run
 
 parser = argparse.ArgumentParser()
 parser.add_argument("runs", nargs="*", type=Path)

@@ -12,8 +12,8 @@ import pandas as pd
 from registry import DATA, write_registry
 from tqdm import tqdm
 
+from rmtlib.files import write_atomically
 from rmtlib.learning import linearized_accuracy, load_dataset, load_run
-from rmtlib.learning.runs import write_atomically
 
 parser = argparse.ArgumentParser()
 parser.add_argument("runs", nargs="+", type=Path)

@@ -30,9 +30,9 @@ import torch
 from tqdm import tqdm
 from trained_network import accuracies, batches, correct, hidden_layers, load_trained
 
+from rmtlib.files import write_atomically
 from rmtlib.filtering import filter_matrix
 from rmtlib.learning import load_run
-from rmtlib.learning.runs import write_atomically
 
 BUDGETS = (0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
 

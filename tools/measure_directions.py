@@ -21,9 +21,9 @@ import torch
 from tqdm import tqdm
 from trained_network import batches, hidden_layers, load_trained
 
+from rmtlib.files import write_atomically
 from rmtlib.learning import build_network, load_run
 from rmtlib.learning.architectures import initialize
-from rmtlib.learning.runs import write_atomically
 
 parser = argparse.ArgumentParser()
 parser.add_argument("names", nargs="+", metavar="RUN_NAME")

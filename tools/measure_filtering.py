@@ -22,9 +22,9 @@ from tqdm import tqdm
 from trained_network import accuracies, hidden_layers, load_trained
 
 import rmtlib
+from rmtlib.files import write_atomically
 from rmtlib.filtering import filter_matrix
 from rmtlib.learning import load_run
-from rmtlib.learning.runs import write_atomically
 
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 192, 256, 320, 384, 448)
 KINDS = {"plain": False, "frobenius": "frobenius", "inverse": "inverse"}

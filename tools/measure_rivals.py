@@ -17,8 +17,8 @@ from configuration import from_options
 from safetensors.torch import load_file, save
 from trained_network import accuracies, correct, load_trained
 
+from rmtlib.files import write_atomically
 from rmtlib.learning import train
-from rmtlib.learning.runs import write_atomically
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("runs", type=Path)

@@ -6,7 +6,7 @@ Usage: registry.py
 import json
 from pathlib import Path
 
-from rmtlib.learning.runs import file_sha256, write_atomically
+from rmtlib.files import file_sha256, write_atomically
 
 DATA = Path("data")
 

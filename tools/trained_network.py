@@ -2,18 +2,14 @@
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
-from rmtlib.learning import build_network, load_dataset
+from rmtlib.learning import load_dataset, load_network
 
 
 def load_trained(run):
     """The trained network of a run that holds all its tensors, and the images it was trained on."""
     data = load_dataset(run.config["dataset"], standardization=run.config["standardization"])
-    network = build_network(run.config["network"], shape=data.shape, n_classes=data.n_classes)
-    tensors = load_file(run.weights_file)
-    network.load_state_dict({key: tensors[f"trained.{key}"] for key in network.state_dict()})
-    return network.requires_grad_(False).eval(), data
+    return load_network(run), data
 
 
 def hidden_layers(network):
@@ -24,9 +20,9 @@ def hidden_layers(network):
 
 def batches(network, images, until=None):
     """Activations before the module of this name, or logits, as many images at a time as the network evaluates."""
-    place = [name for name, _ in network.named_children()].index(until) if until else len(network)
+    first = network[: [name for name, _ in network.named_children()].index(until)] if until else network
     for x in torch.from_numpy(images).split(network.evaluation_batch):
-        yield network[:place](x)
+        yield first(x)
 
 
 def correct(network, data):

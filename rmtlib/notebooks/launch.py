@@ -27,7 +27,7 @@ import nbformat
 import papermill
 from traitlets.config import Config
 
-from .runs import write_atomically
+from ..files import write_atomically
 
 __all__ = ["NotebookError", "ParameterError", "check_parameters", "launch", "main", "output_name", "read_notebook"]
 
