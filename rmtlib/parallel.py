@@ -1,4 +1,4 @@
-"""Layers side by side: small ones in threads of this process with one BLAS thread each, large ones with all of BLAS, one at a time.
+"""Layers side by side: small ones in threads with one BLAS thread each, large ones one at a time with all threads of BLAS.
 
 The main thread reads the layers and never waits without a timeout: a signal that arrives just before a wait begins would
 otherwise be seen only when the wait ends, and Ctrl-C would be lost.
