@@ -22,7 +22,8 @@ THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 def rmtlib(*arguments, threads, folder):
     environment = os.environ | dict.fromkeys(THREADS, str(threads))
-    done = subprocess.run([sys.executable, "-m", "rmtlib", *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-m", "rmtlib", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
 

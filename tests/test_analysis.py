@@ -327,7 +327,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 class Weights(dict):
     def __getitem__(self, name):
         if name == "unread":
-            time.sleep(60)
+            for _ in range(600):  # a signal that comes just before a sleep is seen after it
+                time.sleep(0.1)
         return super().__getitem__(name)
 
 def analyse(layer, *, name, **options):

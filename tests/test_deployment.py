@@ -42,7 +42,8 @@ def test_colab_runs_a_chapter_that_exists_with_parameters_that_it_has():
     assert 'repository = ""' in text
     assert re.findall(r"\w+://[^\s\"]+", file.read_text().replace('\\"', '"')) == ["https://github.com/OWNER/NAME"]
     (extras,) = re.findall(r'--editable "\./book\[([\w,]+)\]"', text)
-    assert set(extras.split(",")) <= tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(extras.split(",")) <= project["optional-dependencies"].keys()
     (chapter,) = re.findall(r'^chapter = "(.+?)"', text, re.M)
     (parameters,) = re.findall(r'^parameters = "(.+?)"', text, re.M)
     pairs = dict(pair.split() for pair in re.findall(r"-p (\S+ \S+)", parameters))
