@@ -174,7 +174,8 @@ def read_ledger(file: Path) -> dict[str, dict]:
         if unknown := ", ".join(sorted(entry.keys() - FIELDS)):
             raise ClaimError(f"{entry_place(file, id)}: {id}: unknown {unknown}; known are {', '.join(sorted(FIELDS))}")
         if entry.get("verdict", VERDICTS[0]) not in VERDICTS:
-            raise ClaimError(f"{entry_place(file, id)}: {id}: verdict must be one of {', '.join(VERDICTS)}; got {entry['verdict']!r}")
+            words = f"verdict must be one of {', '.join(VERDICTS)}; got {entry['verdict']!r}"
+            raise ClaimError(f"{entry_place(file, id)}: {id}: {words}")
     return entries
 
 

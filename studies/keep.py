@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from rmtlib.files import file_sha256, write_atomically
-from rmtlib.learning import Run, load_run
+from rmtlib.runs import Run, load_run
 
 __all__ = ["TENSORS", "keep"]
 

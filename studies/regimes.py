@@ -16,9 +16,8 @@ from rmtlib import EndTests, LayerAnalysis, analyse, checks, load_weights, numbe
 from rmtlib.analysis import LENGTHS
 from rmtlib.claims import Outcome
 from rmtlib.ensembles import glorot_uniform
-from rmtlib.learning import Run, find_runs
-from rmtlib.learning.runs import RunError
 from rmtlib.null_laws import noise_singular_values
+from rmtlib.runs import Run, RunError, find_runs
 
 __all__ = [
     "PAPER_ACCURACY",

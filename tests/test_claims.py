@@ -181,7 +181,7 @@ def test_a_chapter_without_a_ledger_is_refused(book):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[x]\nexpcted = 1\n", r"claims\.toml:1: x: unknown expcted; known are expected, format, paper, text, tolerance, verdict"),
+        ("[x]\nexpcted = 1\n", r"claims\.toml:1: x: unknown expcted; known are expected, .*verdict"),
         ("\n[C1]\nverdict = 'true'\n", r"claims\.toml:2: C1: verdict must be one of reproduced, .*; got 'true'"),
         ("x = 1\n", "x: no table"),
         ("[x\n", r"claims\.toml: .*"),

@@ -10,6 +10,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
+from itertools import zip_longest
 from pathlib import Path
 
 from rmtlib.claims import read_ledger
@@ -158,8 +159,10 @@ def main(arguments: list[str]) -> int:
             if "--check" not in arguments:
                 write_atomically(file, new.encode())
             elif new != text:
-                first = next(n for n, (a, b) in enumerate(zip(new.split("\n"), [*text.split("\n"), ""], strict=False), 1) if a != b)
-                problems.append(f"{file.relative_to(ROOT)}:{first}: is not what paper.toml and the ledgers say: make scoreboard writes it")
+                pairs = zip_longest(new.split("\n"), text.split("\n"))
+                first = next(line for line, (ours, theirs) in enumerate(pairs, 1) if ours != theirs)
+                place = f"{file.relative_to(ROOT)}:{first}"
+                problems.append(f"{place}: is not what paper.toml and the ledgers say: make scoreboard writes it")
     for problem in problems:
         print(problem, file=sys.stderr)
     return min(len(problems), 1)
