@@ -16,6 +16,7 @@ import json
 import math
 import os
 import re
+import string
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -209,7 +210,7 @@ def _shown(id: str, value, entry: Mapping, paper: Mapping) -> tuple[dict[str, st
     """The texts to glue, and what the ledger would record."""
     style = entry.get("format", ".3g")
     theirs = entry.get("paper", paper.get("paper"))
-    glued = {} if theirs is None else {f"{id}-paper": format(theirs, style)}
+    glued = {} if theirs is None else {f"{id}-paper": _FORMATTER.format_field(theirs, style)}
     if isinstance(value, Untested):
         glued |= {id: value.command, f"{id}-verdict": VERDICTS[-1]}
         return glued, {"expected": {}, "verdict": VERDICTS[-1]}
@@ -219,13 +220,13 @@ def _shown(id: str, value, entry: Mapping, paper: Mapping) -> tuple[dict[str, st
         value = Outcome(bool(value)) if type(value).__name__ in ("bool", "bool_") else Outcome(value=_plain(value))
     numbers = {name: _plain(number) for name, number in value.numbers.items()}
     if value.value is not None:
-        glued[id] = format(_plain(value.value), style)
+        glued[id] = _FORMATTER.format_field(_plain(value.value), style)
     elif "text" in entry:
-        glued[id] = entry["text"].format(**numbers)
+        glued[id] = _FORMATTER.vformat(entry["text"], (), numbers)
     elif numbers:
-        glued[id] = ", ".join(f"{name} {n if isinstance(n, str) else format(n, style)}" for name, n in numbers.items())
+        glued[id] = ", ".join(f"{name} {n if isinstance(n, str) else _FORMATTER.format_field(n, style)}" for name, n in numbers.items())
     if value.error is not None:
-        glued[f"{id}-error"] = format(_plain(value.error), style)
+        glued[f"{id}-error"] = _FORMATTER.format_field(_plain(value.error), style)
     if value.verdict is not None:
         glued[f"{id}-verdict"] = value.verdict
     if value.value is not None:
@@ -238,6 +239,17 @@ def _shown(id: str, value, entry: Mapping, paper: Mapping) -> tuple[dict[str, st
 
 def _plain(number):
     return number.item() if hasattr(number, "item") else number
+
+
+class _Formatter(string.Formatter):
+    """Counts come out of tables as floats: whole ones are shown by ``d`` all the same."""
+
+    def format_field(self, value, style):
+        whole = style.endswith("d") and isinstance(value, float) and value.is_integer()
+        return super().format_field(int(value) if whole else value, style)
+
+
+_FORMATTER = _Formatter()
 
 
 def _differences(found: Mapping, entry: Mapping):

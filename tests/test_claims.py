@@ -86,6 +86,13 @@ def test_a_number_within_tolerance_is_glued_in_the_format_of_the_ledger(claims, 
     assert glued == {"x": "1.6", "y": "2.34", "count": "7", "word": "dense1", "window": "15", "window-paper": "15"}
 
 
+def test_a_count_may_come_as_a_float(claims, glued):
+    claims.record(count=7.0, rest=Outcome("compatible", shown=3.0, hidden=1.0))
+    assert (glued["count"], glued["rest"]) == ("7", "3 levels")
+    with pytest.raises(ClaimError, match="count cannot be shown: ValueError"):
+        claims.record(count=7.5)
+
+
 @pytest.mark.parametrize(
     ("found", "message"),
     [
