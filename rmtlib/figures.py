@@ -11,6 +11,7 @@ import re
 import numpy as np
 
 __all__ = [
+    "laziness_panels",
     "COLORS",
     "animate_training",
     "number_variance_panel",
@@ -224,3 +225,35 @@ def player(animation, *, alt):
     last = re.findall(r'frames\[\d+\] = "(data:image/png;base64,[^"]*)"', page)[-1].replace("\\\n", "")
     page = page.replace("<img ", f'<img alt="{escape(alt)}" src="{last}" ', 1)
     return HTML(page.replace('<input id="_anim_slider', '<input aria-label="frame" id="_anim_slider', 1))
+
+
+def laziness_panels(networks):
+    """Accuracies of networks (crosses) and of their linearisations (circles) against laziness, on training and test images.
+
+    Parameters
+    ----------
+    networks : pandas.DataFrame
+        One row a network: ``laziness`` and, as shares, ``train_accuracy``, ``test_accuracy`` and both with ``linearized_`` before.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two panels; networks of laziness 1 are black.
+    """
+    import matplotlib.pyplot as plt
+
+    means = 100 * networks.groupby("laziness").mean(numeric_only=True)
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
+    kinds = (("", "x", COLORS["trained"], "full"), ("linearized_", "o", COLORS["other"], "linearised"))
+    for ax, (images, name) in zip(axes, {"train": "training", "test": "test"}.items(), strict=True):
+        for prefix, marker, color, label in kinds:
+            column = f"{prefix}{images}_accuracy"
+            ax.plot(means.index, means[column], lw=1, color=color)
+            for laziness, value in zip(networks["laziness"], 100 * networks[column], strict=True):
+                ax.plot(laziness, value, marker, ms=6, mfc="none", color="black" if laziness == 1 else color)
+            ax.plot([], [], marker, mfc="none", color=color, label=label)
+        ax.set(xscale="log", xlabel=r"laziness $\alpha$", ylabel=f"{name} accuracy (%)")
+        ax.set_xticks(means.index, [f"{tick:g}" for tick in means.index])
+        ax.minorticks_off()
+    axes[0].legend()
+    return figure

@@ -23,7 +23,7 @@ from .regimes import (
     sentences,
 )
 
-__all__ = ["Reading", "read"]
+__all__ = ["Reading", "accuracies", "read"]
 
 OF_VECTORS = ("C4", "C5", "C6")  # sentences about vectors: each space has its own verdict
 SIDES = ("output", "input")
@@ -136,3 +136,11 @@ def read(
         int(tests.dips.loc["lazy"].sum()),
         float(long_range["lazy"] / long_range["rich"]),
     )
+
+
+def accuracies(readings: Mapping[str, Reading]) -> pd.DataFrame:
+    """Mean test accuracies of every reading in per cent, with the number of its seeds; the paper's in the last row."""
+    table = pd.DataFrame({name: reading.accuracy for name, reading in readings.items()}).T
+    table.insert(0, "seeds", [str(len(reading.seeds)) for reading in readings.values()])
+    table.loc["paper"] = {"seeds": "1"} | PAPER_ACCURACY
+    return table

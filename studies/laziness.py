@@ -1,0 +1,108 @@
+"""From rich to lazy: accuracies of networks and of their linearisations over the laziness, and what a verdict hangs on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+import rmtlib
+from rmtlib.claims import Outcome
+from rmtlib.runs import find_runs
+
+from .regimes import LONG, RECIPE
+
+__all__ = ["by_laziness", "end_tests_by_layer", "gap_outcome", "lead_of_typical", "over_alpha", "sweep", "windows"]
+
+SHOWN = {
+    "train_accuracy": "training",
+    "linearized_train_accuracy": "training, linearised",
+    "test_accuracy": "test",
+    "linearized_test_accuracy": "test, linearised",
+    "gap": "test, gap",
+}
+SMALL_GAP = 2.0  # points: E7 and E8
+
+
+def sweep(measured: pd.DataFrame, *, network: str = "mlp512", folder=None) -> pd.DataFrame:
+    """All networks of the recipe as stated, in the order of laziness and seed, with the accuracies of their linearisations.
+
+    Parameters
+    ----------
+    measured : pandas.DataFrame
+        From `studies.linearized.read`.
+    network : str
+    folder : path, optional
+        Folder of runs; by default the book's.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows of ``measured``, accuracies as shares, with the columns ``laziness`` and ``seed``.
+
+    Raises
+    ------
+    KeyError
+        If a run was not measured.
+    """
+    runs = find_runs(folder=folder, network=network, **RECIPE)
+    settings = {key: [run.config[key] for run in runs] for key in ("laziness", "seed")}
+    return measured.loc[[run.name for run in runs]].assign(**settings)
+
+
+def by_laziness(networks: pd.DataFrame) -> pd.DataFrame:
+    """Means over the networks of each laziness, accuracies and their gap in per cent, and the number of networks."""
+    groups = networks.groupby("laziness")
+    return (100 * groups[list(SHOWN)].mean()).rename(columns=SHOWN).assign(networks=groups.size())
+
+
+def gap_outcome(networks: pd.DataFrame, laziness: float, *, small: bool) -> Outcome:
+    """Whether the mean gap on test images is below two points (``small``), or not: E7 and E8."""
+    gap = 100 * networks.loc[networks["laziness"] == laziness, "gap"]
+    return Outcome(bool((gap.mean() < SMALL_GAP) == small), laziness=laziness, gap=gap.mean(), error=gap.sem(), seeds=len(gap))
+
+
+def lead_of_typical(networks: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracy of typical minus that of rich and of lazy networks, paired by seed, in points with their standard errors."""
+    by_seed = 100 * networks.pivot(index="seed", columns="laziness", values="test_accuracy")[[0.5, 1, 5]].dropna()
+    leads = {"rich": by_seed[1] - by_seed[0.5], "lazy": by_seed[1] - by_seed[5]}
+    return pd.DataFrame({name: {"points": lead.mean(), "s.e.": lead.sem(), "seeds": len(lead)} for name, lead in leads.items()}).T
+
+
+def end_tests_by_layer(networks: Mapping[str, Mapping], *, a: int = 15) -> dict[str, rmtlib.EndTests]:
+    """Tests of the vectors at both ends, layer by layer, of one network a regime."""
+    names = list(next(iter(networks.values())))
+    return {
+        name: rmtlib.end_tests({(regime, 0): rmtlib.analyse(weights[name], a=a) for regime, weights in networks.items()})
+        for name in names
+    }
+
+
+def windows(matrices: Mapping[str, np.ndarray], half_windows: Sequence[int]) -> pd.DataFrame:
+    """Spacings and long-range number variance of the same levels, unfolded with several half windows."""
+    L, rows = np.linspace(LONG + 0.5, 20, 20), {}
+    for a in half_windows:
+        for regime, W in matrices.items():
+            xi = rmtlib.unfold(rmtlib.spectrum(W, vectors=False).nu, a=a)
+            rows[f"a = {a}", regime] = {
+                "spacing p, calibrated": rmtlib.spacing_test(xi, a=a).calibrated_pvalue,
+                f"number variance beyond L = {LONG}": rmtlib.number_variance(xi, L).mean(),
+            }
+    return pd.DataFrame(rows).T
+
+
+def over_alpha(layer: str = "dense2", *, network: str = "mlp512", seed: int = 0, a: int = 15, folder=None) -> pd.DataFrame:
+    """One layer of the networks of one seed over the laziness: accuracy, outliers, and the mean p of the vectors at the ends."""
+    rows = {}
+    for run in find_runs(folder=folder, network=network, seed=seed, **RECIPE):
+        s = rmtlib.analyse(rmtlib.load_weights(run)[layer], a=a)
+        output = rmtlib.end_means(s.output)
+        rows[run.config["laziness"]] = {
+            "test accuracy, %": 100 * run.test_accuracy,
+            "levels beyond the edge": s.bulk.n_outliers if s.bulk else np.nan,
+            "large end, output": output.large,
+            "large end, input": rmtlib.end_means(s.input).large,
+            "small end, output": output.small,
+        }
+    return pd.DataFrame(rows).T.rename_axis("α")
