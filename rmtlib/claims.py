@@ -224,7 +224,8 @@ def _shown(id: str, value, entry: Mapping, paper: Mapping) -> tuple[dict[str, st
     elif "text" in entry:
         glued[id] = _FORMATTER.vformat(entry["text"], (), numbers)
     elif numbers:
-        glued[id] = ", ".join(f"{name} {n if isinstance(n, str) else _FORMATTER.format_field(n, style)}" for name, n in numbers.items())
+        words = {name: n if isinstance(n, str) else _FORMATTER.format_field(n, style) for name, n in numbers.items()}
+        glued[id] = ", ".join(" ".join(pair) for pair in words.items())
     if value.error is not None:
         glued[f"{id}-error"] = _FORMATTER.format_field(_plain(value.error), style)
     if value.verdict is not None:

@@ -233,7 +233,8 @@ def laziness_panels(networks):
     Parameters
     ----------
     networks : pandas.DataFrame
-        One row a network: ``laziness`` and, as shares, ``train_accuracy``, ``test_accuracy`` and both with ``linearized_`` before.
+        One row a network: ``laziness`` and, as shares, ``train_accuracy``, ``test_accuracy`` and both with ``linearized_``
+        before.
 
     Returns
     -------

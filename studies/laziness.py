@@ -60,7 +60,7 @@ def by_laziness(networks: pd.DataFrame) -> pd.DataFrame:
 def gap_outcome(networks: pd.DataFrame, laziness: float, *, small: bool) -> Outcome:
     """Whether the mean gap on test images is below two points (``small``), or not: E7 and E8."""
     gap = 100 * networks.loc[networks["laziness"] == laziness, "gap"]
-    return Outcome(bool((gap.mean() < SMALL_GAP) == small), laziness=laziness, gap=gap.mean(), error=gap.sem(), seeds=len(gap))
+    return Outcome(bool((gap.mean() < SMALL_GAP) == small), laziness=laziness, gap=gap.mean(), sem=gap.sem(), seeds=len(gap))
 
 
 def lead_of_typical(networks: pd.DataFrame) -> pd.DataFrame:
