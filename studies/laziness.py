@@ -13,7 +13,18 @@ from rmtlib.runs import find_runs
 
 from .regimes import LONG, RECIPE
 
-__all__ = ["by_laziness", "end_tests_by_layer", "gap_outcome", "lead_of_typical", "over_alpha", "sweep", "windows"]
+__all__ = [
+    "by_laziness",
+    "end_tests_by_layer",
+    "gap_outcome",
+    "layer_outcomes",
+    "lead_of_typical",
+    "outcomes",
+    "over_alpha",
+    "sweep",
+    "window_numbers",
+    "windows",
+]
 
 SHOWN = {
     "train_accuracy": "training",
@@ -68,6 +79,57 @@ def lead_of_typical(networks: pd.DataFrame) -> pd.DataFrame:
     by_seed = 100 * networks.pivot(index="seed", columns="laziness", values="test_accuracy")[[0.5, 1, 5]].dropna()
     leads = {"rich": by_seed[1] - by_seed[0.5], "lazy": by_seed[1] - by_seed[5]}
     return pd.DataFrame({name: {"points": lead.mean(), "s.e.": lead.sem(), "seeds": len(lead)} for name, lead in leads.items()}).T
+
+
+def outcomes(networks: pd.DataFrame) -> dict[str, Outcome | float]:
+    """C8, C9, E7 and E8 as entries of a ledger.
+
+    Parameters
+    ----------
+    networks : pandas.DataFrame
+        From `sweep`.
+
+    Notes
+    -----
+    C9: every gap above laziness 1 is less than half of the mean one below it. C8: typical networks lead rich and lazy ones by more
+    than two standard errors over seeds; C8_between: the best laziness is none of the ends.
+    """
+    means, ahead = by_laziness(networks), lead_of_typical(networks)
+    gap, best = means["test, gap"], means["test"].idxmax()
+    leads = {f"{name}{'_sem' * (column == 's.e.')}": ahead[column][name] for name in ahead.index for column in ("points", "s.e.")}
+    return {
+        "C9": Outcome(
+            gap[gap.index > 1].max() < 0.5 * gap[gap.index < 1].mean(),
+            gaps=", ".join(f"{value:.1f} at α = {alpha:g}" for alpha, value in gap.items()),
+        ),
+        "E7": gap_outcome(networks, 5, small=True),
+        "E8": gap_outcome(networks, 0.5, small=False),
+        "C8_lead": means["test"].max() - means["test"][0.5],
+        "C8_between": Outcome(means.index[0] < best < means.index[-1], best=best),
+        "C8": Outcome((ahead["points"] > 2 * ahead["s.e."]).all(), **leads, seeds=ahead["seeds"]["rich"]),
+    }
+
+
+def layer_outcomes(tests: Mapping[str, rmtlib.EndTests]) -> dict[str, Outcome | int]:
+    """In how many layers vectors dip at the large end, regime by regime, and whether any layer dips at the small end."""
+    large = {regime: 0 for regime in next(iter(tests.values())).dips.index}
+    for test in tests.values():
+        for regime in large:
+            large[regime] += bool(test.dips.loc[regime].xs("large", level=1).any())
+    small = pd.concat([test.dips.xs("small", axis=1, level=1) for test in tests.values()])
+    dips = int(small.to_numpy().sum())
+    counts = {f"layers_dip_{regime}": count for regime, count in large.items()}
+    return counts | {"layers_in_all": len(tests), "small_end_dips": Outcome(dips > 0, dips=dips, tests=small.size)}
+
+
+def window_numbers(table: pd.DataFrame) -> dict[str, float]:
+    """Smallest p, and number variance of the lazy over that of the rich layer, for every half window of `windows`."""
+    found, long_range = {}, f"number variance beyond L = {LONG}"
+    for window, rows in table.groupby(level=0):
+        rows, a = rows.droplevel(0), str(window).removeprefix("a = ")
+        found[f"window_p_{a}"] = rows["spacing p, calibrated"].min()
+        found[f"window_lazy_{a}"] = rows[long_range]["lazy"] / rows[long_range]["rich"]
+    return found
 
 
 def end_tests_by_layer(networks: Mapping[str, Mapping], *, a: int = 15) -> dict[str, rmtlib.EndTests]:

@@ -14,7 +14,7 @@ from rmtlib.runs import Run, RunError, find_runs, initial
 
 from .layers import LevelStatistics, fewest_levels, level_statistics
 
-__all__ = ["PANELS", "Panels", "every_layer", "figure_outcomes", "finished", "initial_matrix", "level_statistics_of", "overview"]
+__all__ = ["PANELS", "Panels", "every_layer", "figure_outcomes", "finished", "initial_matrix", "level_statistics_of", "numbers", "overview"]
 
 
 @dataclass(frozen=True)
@@ -175,3 +175,36 @@ def figure_outcomes(
         found[panels.vectors] = Outcome(dips, words=f"{words} ({count}{kind})")
         found[panels.table] = Outcome(p.min() > 0.05 / len(p), layers=len(p), smallest=p.min(), allowed=0.05 / len(p), kind=kind)
     return found
+
+
+def numbers(
+    runs: Mapping[str, list[Run]],
+    levels: Mapping[tuple[str, str, str], LevelStatistics],
+    table: pd.DataFrame,
+    ends: rmtlib.EndTests,
+    *,
+    space: str = "output",
+) -> dict[str, Outcome | float]:
+    """Numbers of both networks that the text of their chapter gives; none where one of them is missing. As `figure_outcomes`."""
+    if PANELS.keys() - runs.keys():
+        return {}
+    wide, (mini, *_) = table.loc["mlp1024"], runs["minialexnet"]
+    convolution = table.loc["minialexnet"].xs("conv2", level="layer").iloc[0]
+    mean, small = ends.mean[space], ends.pvalue[space] < 0.05
+    own = {name: name.split()[1] for name in mean.index if name.startswith("mlp1024")}
+    words = "; ".join(f"{layer} {mean['large'][name]:.2f}, {mean['small'][name]:.2f}" for name, layer in own.items())
+    return {
+        "wide_typical": Outcome(small["large"][list(own)].all() and not small["small"][list(own)].any(), ends=words),
+        "wide_accuracy": 100 * np.mean([run.test_accuracy for run in runs["mlp1024"]]),
+        "wide_smallest": wide["p, calibrated"].min(),
+        "wide_tested": len(wide),
+        "wide_seeds": len(runs["mlp1024"]),
+        "wide_bound": 0.05 / len(wide),
+        "wide_outliers": wide["beyond the edge"].xs("dense2", level=-1).iloc[0],
+        "mini_accuracy": 100 * mini.test_accuracy,
+        "mini_epochs": mini.config["epochs"],
+        "mini_decay": mini.config["learning_rate_decay"],
+        "mini_levels": len(levels["minialexnet", "conv2", "trained"].xi),
+        "mini_filters": convolution["levels"],
+        "mini_outliers": convolution["beyond the edge"],
+    }

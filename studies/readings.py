@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 import rmtlib
+from rmtlib.claims import Outcome
 
 from .regimes import (
     NEAR,
@@ -23,7 +25,7 @@ from .regimes import (
     sentences,
 )
 
-__all__ = ["Reading", "accuracies", "read"]
+__all__ = ["Reading", "accuracies", "outcomes", "read"]
 
 OF_VECTORS = ("C4", "C5", "C6")  # sentences about vectors: each space has its own verdict
 SIDES = ("output", "input")
@@ -144,3 +146,29 @@ def accuracies(readings: Mapping[str, Reading]) -> pd.DataFrame:
     table.insert(0, "seeds", [str(len(reading.seeds)) for reading in readings.values()])
     table.loc["paper"] = {"seeds": "1"} | PAPER_ACCURACY
     return table
+
+
+def outcomes(readings: Mapping[str, Reading], *, space: str) -> dict[str, Outcome | str | float]:
+    """Whether one of three readings brings all sentences together, and the numbers of the last one, as entries of a ledger.
+
+    Parameters
+    ----------
+    readings : mapping of str to Reading
+        As stated, about half of each laziness, and a higher rate, in this order.
+    space : {"output", "input"}
+        That of the paper's vectors.
+    """
+    short = {name: ", ".join(reading.failing(space)) for name, reading in readings.items()}
+    _, half, fast = short
+    higher = readings[fast]
+    return {
+        "end_sd": float(1 / np.sqrt(12 * 15)),
+        "rate_seeds": len(higher.seeds),
+        "rate_edge": higher.lazy_edge,
+        "rate_lazy_dips": higher.lazy_dips,
+        "rate_c7": higher.lazy_long_range,
+        "rate_far": (higher.accuracy - pd.Series(PAPER_ACCURACY)).abs().max(),
+        "half_alpha": short[half],
+        "higher_rate": short[fast],
+        "one_reading": Outcome("" in short.values(), fails="; ".join(f"{name} fails {ids}" for name, ids in short.items())),
+    }

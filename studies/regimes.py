@@ -35,7 +35,9 @@ __all__ = [
     "long_range_spread",
     "runs_of",
     "runs_of_seed",
+    "sentence_outcomes",
     "sentences",
+    "spacing_outcomes",
 ]
 
 REGIMES = {"rich": 0.5, "typical": 1.0, "lazy": 5.0}  # the paper's alpha, here called laziness
@@ -43,6 +45,7 @@ RECIPE = {"dataset": "cifar10", "learning_rate": 0.001, "standardization": "imag
 PAPER_ACCURACY = {"rich": 52.7, "typical": 55.2, "lazy": 50.4}  # in per cent: its N2, N3 and N1
 NUMBERS = {"N1": "lazy", "N2": "rich", "N3": "typical"}  # the paper's accuracies
 NEAR = 1.5  # points of accuracy
+REJECTS_NONE = 0.30  # the paper's N4
 LONG = 10  # intervals of number variance beyond this length are long
 EDGE_STAYS = 0.05  # a threshold of our own choice: the paper gives none
 
@@ -330,4 +333,66 @@ def sentences(table: pd.DataFrame, tests: EndTests, *, side: str, spread: float)
         "C6": bool(not dips.loc["lazy"].any() and abs(edge["lazy"] - 1) < EDGE_STAYS),
         "C7": bool(long_range["rich"] - long_range["lazy"] < by_chance),
         "C10": bool((more > 0).all()),
+    }
+
+
+def sentence_outcomes(
+    held: Mapping[str, Mapping[str, bool]], table: pd.DataFrame, tests: EndTests, *, space: str, spread: float
+) -> dict[str, Outcome]:
+    """The sentences as entries of a ledger, with the numbers behind them.
+
+    Parameters
+    ----------
+    held : mapping of str to mapping of str to bool
+        From `sentences`, by space.
+    table, tests, spread
+        As for `sentences`.
+    space : {"output", "input"}
+        That of the paper's vectors. C6 has to hold in both.
+    """
+    mean, networks = table.groupby(level="regime", sort=False).mean(), table.groupby(level="regime").size()
+    long_range = mean[f"number variance beyond L = {LONG}"]
+    ends = {regime: ends_in_words(tests, regime, space) for regime in mean.index}
+    return {
+        "C4": Outcome(held[space]["C4"], ends=ends["typical"]),
+        "C4_input": Outcome(held["input"]["C4"], ends=ends_in_words(tests, "typical", "input")),
+        "C5": Outcome(held[space]["C5"], ends=ends["rich"]),
+        "C6": Outcome(
+            all(own["C6"] for own in held.values()),
+            ends=ends["lazy"],
+            edge=mean["fitted edge over initial largest"]["lazy"],
+        ),
+        "C7": Outcome(
+            held[space]["C7"],
+            means=in_words(long_range, ".2f"),
+            difference=long_range["lazy"] - long_range["rich"],
+            by_chance=spread * np.sqrt(1 / networks["rich"] + 1 / networks["lazy"]),
+        ),
+        "C10": Outcome(held[space]["C10"], counts=in_words(mean["levels above initial largest"], ".1f")),
+    }
+
+
+def spacing_outcomes(spacings: pd.DataFrame, layer: str) -> dict[str, Outcome | float]:
+    """What the spacings of all layers say of N4 and of C1, and those of one layer of F3b.
+
+    Parameters
+    ----------
+    spacings : pandas.DataFrame
+        From `studies.layers.spacings_table`, by regime and layer.
+    layer : str
+        That of figure 3.
+    """
+    p, smallest = spacings["p, calibrated"].astype(float), spacings["p, scipy"].min()
+    (regime, name), allowed, of_figure = p.idxmin(), 0.05 / len(p), p.xs(layer, level=-1)
+    return {
+        "smallest_p": smallest,
+        "smallest_calibrated_p": p.min(),
+        "layers_tested": len(p),
+        "layers_passing": (p > allowed).sum(),
+        "familywise": allowed,
+        "N4": Outcome(smallest > REJECTS_NONE, layers=len(p), smallest=smallest),
+        "C1_none": Outcome(
+            p.min() > allowed, layers=len(p), smallest=p.min(), allowed=allowed, where=f"{name} of the {regime} network"
+        ),
+        "F3b": Outcome(of_figure.min() > 0.05 / len(of_figure), p=in_words(of_figure, ".2f")),
     }
