@@ -91,8 +91,8 @@ def outcomes(networks: pd.DataFrame) -> dict[str, Outcome | float]:
 
     Notes
     -----
-    C9: every gap above laziness 1 is less than half of the mean one below it. C8: typical networks lead rich and lazy ones by more
-    than two standard errors over seeds; C8_between: the best laziness is none of the ends.
+    C9: every gap above laziness 1 is less than half of the mean one below it. C8: typical networks lead rich and lazy ones by
+    more than two standard errors over seeds; C8_between: the best laziness is none of the ends.
     """
     means, ahead = by_laziness(networks), lead_of_typical(networks)
     gap, best = means["test, gap"], means["test"].idxmax()

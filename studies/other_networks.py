@@ -14,7 +14,17 @@ from rmtlib.runs import Run, RunError, find_runs, initial
 
 from .layers import LevelStatistics, fewest_levels, level_statistics
 
-__all__ = ["PANELS", "Panels", "every_layer", "figure_outcomes", "finished", "initial_matrix", "level_statistics_of", "numbers", "overview"]
+__all__ = [
+    "PANELS",
+    "Panels",
+    "every_layer",
+    "figure_outcomes",
+    "finished",
+    "initial_matrix",
+    "level_statistics_of",
+    "numbers",
+    "overview",
+]
 
 
 @dataclass(frozen=True)
