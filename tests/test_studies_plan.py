@@ -174,6 +174,32 @@ def test_nothing_to_measure_is_said(only, trained, tmp_path, capsys):
     assert "no finished run in" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("content", "message"), [(None, "No such file"), ("a: [", "must be YAML"), ("[]", "must have sections")])
+def test_a_plan_that_cannot_be_read_is_said_in_one_line(content, message, tmp_path, capsys):
+    if content:
+        (tmp_path / "plan.yaml").write_text(content)
+    assert main(["train", "--plan", str(tmp_path / "plan.yaml")]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("command", ["train", "measure", "keep"])
+def test_an_interruption_ends_with_its_own_status(command, monkeypatch, capsys):
+    def interrupted(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("studies.__main__.read_plan", interrupted)
+    assert main([command]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_nothing_to_keep_is_said(trained, tmp_path, capsys):
+    plan = plan_file(tmp_path, keep=[{"tensors": "all", "runs": ["other*"]}])
+    assert main(["keep", "--runs", str(trained.path.parent), "--plan", str(plan), "--data", str(tmp_path)]) == 1
+    assert "no finished run in" in capsys.readouterr().err
+
+
 def test_an_unknown_study_is_refused(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["measure", "weighing"])
