@@ -283,7 +283,7 @@ def test_a_killed_sweep_goes_on_after_the_last_epoch_of_its_training(place):
     wait_for(Path("waiting").exists, first)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    run = Path("trained") / "mlp512-digits-alpha1-seed5"
+    run = Path("trained") / "mlp512-digits-alpha1-seed5-epochs3-batch480"
     assert sorted(os.listdir(run)) == ["checkpoint.safetensors"]
     assert not list(Path("out").glob("*.ipynb"))
 
