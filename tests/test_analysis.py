@@ -4,6 +4,7 @@ import subprocess
 import sys
 import tracemalloc
 import weakref
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -46,6 +47,37 @@ def test_a_planted_direction_is_found_where_it_was_planted(planted):
     assert planted.informative["input"].tolist() == [199]
     assert planted.informative["output"].tolist() == []
     assert planted.summary == "planted: 1 singular value above the bulk; 1 input vector, 100% of them in the top tenth"
+
+
+def with_qvalues(analysis, **found):
+    """The analysis with these vectors below the false discovery rate, and the others just above it."""
+    sides = {}
+    for side, vectors in found.items():
+        qvalue = np.full(len(analysis.nu), 0.0501)
+        qvalue[list(vectors)] = 0.0499
+        sides[side] = replace(getattr(analysis, side), qvalue=qvalue)
+    return replace(analysis, **sides)
+
+
+def test_a_vector_is_informative_at_a_false_discovery_rate_of_five_per_cent(noise):
+    changed = with_qvalues(noise, input=[3, 179, 180, 199], output=[7])
+    assert {side: vectors.tolist() for side, vectors in changed.informative.items()} == {
+        "input": [3, 179, 180, 199],
+        "output": [7],
+    }
+    # of 200 vectors the top tenth begins with number 180
+    assert changed.summary == "noise: 4 input vectors, 50% of them in the top tenth; 1 output vector, 0% of them in the top tenth"
+    assert (changed.row()["input_rejected"], changed.row()["output_rejected"]) == (4 / 200, 1 / 200)
+    assert re.search(r"input vectors +4 of 200 not random.*\n +output vectors +1 of 200 not random", repr(changed))
+
+
+def test_number_variance_reaches_a_third_of_the_spectrum():
+    short = rmtlib.analyse(rmtlib.ensembles.gaussian((150, 100), 0))
+    third = (short.xi[-1] - short.xi[0]) / 3
+    expected = np.arange(0.5, third, 0.5)
+    assert 10 < third < 15
+    np.testing.assert_allclose(short.number_variance.L, expected)
+    assert short.row()["number_variance_reach"] == expected[-1]
 
 
 def test_the_parts_are_those_of_the_single_functions(noise):

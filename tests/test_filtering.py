@@ -203,6 +203,22 @@ def test_a_cut_inside_the_bulk_shrinks_the_outliers_and_leaves_the_rest():
     assert result.filtered_nu[-1] < 0.97 * result.nu[-1]
 
 
+@pytest.mark.parametrize("below", [0, 4])
+def test_noise_is_as_large_as_what_the_outliers_of_both_ends_leave(below):
+    rng = np.random.default_rng(3)
+    left, nu, right = np.linalg.svd(rng.standard_normal((200, 80)), full_matrices=False)
+    nu[:5] = [60, 50, 45, 40, 36]
+    nu[80 - below :] = 0.3
+    W = (left * nu) @ right
+    fit = rmtlib.fit_marchenko_pastur(nu[::-1], W.shape)
+    assert (fit.n_outliers, fit.n_outliers_below) == (5, below)
+    n, m = 200 - 5 - below, 80 - 5 - below
+    y, beta = nu[:5] / (fit.sigma * np.sqrt(n)), m / n
+    # Gavish and Donoho (2017), eq. 7
+    expected = fit.sigma * np.sqrt(n) * np.sqrt((y**2 - beta - 1) ** 2 - 4 * beta) / y
+    np.testing.assert_allclose(filter_matrix(W).filtered_nu[::-1][:5], expected, rtol=1e-6)
+
+
 def test_keeping_everything_gives_the_matrix_back():
     W = gaussian(90, 70).astype(np.float64)
     np.testing.assert_allclose(filter_matrix(W, cut=1.0, shrink=False).matrix, W, atol=1e-9)

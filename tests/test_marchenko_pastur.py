@@ -176,18 +176,6 @@ def test_curve_is_the_papers_formula_and_integrates_to_the_bulk_fraction(method,
     assert fit.pdf(1.01 * fit.nu_plus) == 0
 
 
-@pytest.mark.parametrize("reflect", [False, True])
-def test_broadened_density_is_the_sum_over_its_kernels(reflect):
-    nu = null_spectra(512, 512, 30)[3]
-    grid, density = marchenko_pastur.broadened_density(nu, 15, reflect)
-    levels = np.sort(np.concatenate([-nu, nu])) if reflect else nu
-    naive = np.zeros_like(grid)
-    for k, center in enumerate(levels):
-        width = (levels[min(k + 15, len(levels) - 1)] - levels[max(k - 15, 0)]) / 2
-        naive += np.exp(-(((grid - center) / width) ** 2) / 2) / (np.sqrt(2 * np.pi) * width * 512)
-    np.testing.assert_allclose(density, naive, rtol=1e-10)
-
-
 def test_huge_outliers_do_not_change_the_fitted_curve():
     nu = null_spectra(1024, 512, 30)[4].copy()
     nu[-2:] = 70, 80

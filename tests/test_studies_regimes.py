@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import scipy.stats
 
 import rmtlib
 from rmtlib import end_tests
@@ -94,6 +95,17 @@ def test_noise_grows_slower_than_noise_in_one_case_of_twenty():
             layer_.number_variance.values[1:] += rng.normal(0, spread)
         slower.append(not decided(layers, spread=spread)["C7"])
     assert 0.02 < np.mean(slower) < 0.09
+
+
+@pytest.mark.parametrize(("errors", "no_slower"), [(-0.01, True), (0.01, False)])
+def test_number_variance_may_differ_by_what_chance_gives_in_nineteen_of_twenty_cases(errors, no_slower):
+    layers = networks(10, seeds=6)
+    for seed in range(2, 6):
+        del layers["lazy", seed]
+    by_chance = (scipy.stats.norm.ppf(0.95) + errors) * np.sqrt(0.08**2 / 2 + 0.08**2 / 6)
+    for seed in range(2):
+        layers["lazy", seed].number_variance.values[1:] -= by_chance
+    assert decided(layers, spread=0.08)["C7"] == no_slower
 
 
 def test_spread_of_noise_is_that_of_other_noise():
