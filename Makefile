@@ -8,7 +8,7 @@ STUDENT := _build/student
 # Where the edition is built.
 BUILT := $(if $(filter student,$(EDITION)),$(STUDENT)/)_build
 # What a chapter's result depends on besides its own text: the cache of executed chapters is dropped when this changes.
-INPUTS := $(shell find rmtlib -name '*.py' -o -name '*.csv' | sort) requirements.txt $(shell find data -type f ! -name README.md | sort)
+INPUTS := $(shell find rmtlib studies -name '*.py' -o -name '*.csv' | sort) requirements.txt $(shell find data -type f ! -name README.md | sort)
 # Tests that need the built book.
 OF_THE_BOOK := $(addprefix tests/test_,$(addsuffix .py,book browser print student_edition))
 
@@ -87,27 +87,12 @@ $(CLASSROOM): requirements-classroom.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -r requirements-classroom.txt
 	touch $@
 
-SEED_0 := $(addprefix mlp512-cifar10-alpha,0.5-seed0 1-seed0 5-seed0)
-WIDE := mlp1024-cifar10-alpha1-seed0
-CONVOLUTIONAL := minialexnet-cifar10-alpha1-seed0-epochs5-decay0.6-l2_0.0002
-NOISY := $(addprefix mlp512-cifar10-alpha1-seed,0-noise0.2 0-noise0.4 1-noise0.4 2-noise0.4 0-noise0.6)
-
-data: $(INSTALLED)  ## train again the networks that ship in data/runs (a day)
-	$(BIN)/python tools/record_motion.py runs/book data/motion.safetensors dataset=cifar10 laziness=0.5 seed=2
-	for run in "0 0.2" "0 0.4" "1 0.4" "2 0.4" "0 0.6"; do set -- $$run; \
-	    $(BIN)/python tools/measure_rivals.py runs/book data/filtering/rivals.csv dataset=cifar10 seed=$$1 label_noise=$$2 || exit; done
+data: $(INSTALLED)  ## train again the networks that ship in data/runs, and measure what studies/studies.yaml says (days)
+	$(BIN)/python -m studies train
 	$(BIN)/python -m rmtlib.learning.sweep sweeps/book.yaml
-	$(BIN)/python tools/linearize_runs.py $$(ls -d runs/book/mlp512-*/ | grep -v noise)
-	$(BIN)/python tools/measure_filtering.py --runs runs/book $(SEED_0)
-	$(BIN)/python tools/measure_filtering.py --runs runs/book --output data/filtering/noisy.csv $(NOISY)
-	$(BIN)/python tools/measure_compression.py --runs runs/book $(SEED_0) $(WIDE)
-	$(BIN)/python tools/measure_compression.py --runs runs/book --images 2000 --budgets 0.5 0.2 \
-	    --output data/filtering/compression_minialexnet.csv -- $(CONVOLUTIONAL)
-	$(BIN)/python tools/measure_directions.py --runs runs/book $(SEED_0)
+	$(BIN)/python -m studies measure
 	$(BIN)/python benchmarks/factored_forward.py --output data/filtering/factored_forward.csv
-	$(BIN)/python tools/keep_runs.py --keep layer $$(ls -d runs/book/mlp*/)
-	$(BIN)/python tools/keep_runs.py $(addprefix runs/book/,$(SEED_0) $(WIDE))
-	$(BIN)/python tools/keep_runs.py --keep half runs/book/$(CONVOLUTIONAL)
+	$(BIN)/python -m studies keep
 
 clean:  ## remove what was built, keep the environment
 	rm -rf _build _ci _nb chapters/runs

@@ -40,6 +40,8 @@ from .runs import ADDED_SETTINGS, Run, RunError, commit, file_sha256, load_run, 
 
 __all__ = ["ConfigError", "DivergedError", "TrainingConfig", "noisy_labels", "train"]
 
+Logits = Callable[[torch.Tensor], torch.Tensor]  # a network, or what is made of one
+
 
 class ConfigError(ValueError):
     """A training configuration that cannot be run; the message lists every wrong value and what is expected."""
@@ -292,7 +294,7 @@ def sgd(network: Network, config: TrainingConfig) -> torch.optim.SGD:
     )
 
 
-def centre(network: torch.nn.Module, initial: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+def centre(network: Logits, initial: torch.nn.Module) -> Logits:
     """The logits of a network minus those of the initial one, which is not trained (Chizat, Oyallon and Bach 2019)."""
     initial.requires_grad_(False)
     return lambda x: network(x) - initial(x)
@@ -337,12 +339,12 @@ def train_epoch(
 
 
 @torch.no_grad()
-def accuracy(network: torch.nn.Module, images, labels, batch_size: int | None = None) -> float:
+def accuracy(network: Logits, images, labels, batch_size: int | None = None) -> float:
     """Share of images whose largest logit is that of their label; nan if a logit is not finite.
 
     Parameters
     ----------
-    network : torch.nn.Module, or another function
+    network : torch.nn.Module, or another function of the images
         Maps ``(records, pixels)`` to logits.
     images, labels : arrays of shapes (records, pixels) and (records,)
     batch_size : int, optional

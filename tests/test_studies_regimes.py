@@ -1,13 +1,29 @@
 """Sentences about regimes, decided by tests of their layers."""
 
+import json
+import tomllib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import rmtlib
+from rmtlib import end_tests
+from rmtlib.learning.runs import RunError
 from rmtlib.null_laws import noise_singular_values
-from rmtlib.regimes import SENTENCES, describe, end_tests, long_range_spread, sentences
+from studies.regimes import (
+    PAPER_ACCURACY,
+    RECIPE,
+    REGIMES,
+    SENTENCES,
+    describe,
+    largest_initial,
+    long_range_spread,
+    runs_of,
+    runs_of_seed,
+    sentences,
+)
 
 LARGEST = {seed: 2.0 for seed in range(40)}
 
@@ -28,6 +44,10 @@ def layer(rng, *, large=1.0, small=1.0, side="output", m=60, edge=2.0, above=0, 
     )
 
 
+def unfitted():
+    return SimpleNamespace(**(vars(layer(np.random.default_rng(0))) | {"bulk": None}))
+
+
 def networks(rng=0, seeds=5, **regimes):
     rng = np.random.default_rng(rng)
     return {
@@ -37,32 +57,6 @@ def networks(rng=0, seeds=5, **regimes):
 
 def decided(layers, side="output", spread=0.08):
     return sentences(describe(layers, LARGEST), end_tests(layers), side=side, spread=spread)
-
-
-def test_random_vectors_dip_somewhere_in_one_family_of_tests_in_twenty():
-    rng = np.random.default_rng(1)
-    tests = [end_tests(networks(rng, seeds=2)) for _ in range(600)]
-    assert 0.02 < np.mean([test.dips.any(axis=None) for test in tests]) < 0.08
-    assert 0.02 < np.mean([test.rises.any(axis=None) for test in tests]) < 0.08
-
-
-def test_mean_and_pvalue_are_those_of_the_pooled_vectors():
-    layers = networks(2, seeds=3)
-    tests = end_tests(layers, vectors=10)
-    pooled = np.concatenate([layers["lazy", seed].input.calibrated_pvalue[:10] for seed in range(3)])
-    assert tests.mean.loc["lazy", ("input", "small")] == pytest.approx(pooled.mean())
-    z = (pooled.mean() - 0.5) * np.sqrt(12 * 30)
-    simulated = np.random.default_rng(3).random((100_000, 30)).mean(axis=1)
-    assert tests.pvalue.loc["lazy", ("input", "small")] == pytest.approx(np.mean(simulated < 0.5 + z / np.sqrt(360)), abs=0.01)
-    assert tests.level == pytest.approx(0.05 / 12)
-
-
-def test_a_planted_dip_is_found_in_its_regime_space_and_end_alone():
-    tests = end_tests(networks(4, typical={"large": 0.3}))
-    assert tests.dips.loc["typical", ("output", "large")]
-    assert tests.dips.to_numpy().sum() == 1
-    assert tests.table.loc["typical", ("output", "large")].endswith(" *")
-    assert "*" not in tests.table.loc["lazy", ("output", "large")]
 
 
 def test_the_papers_picture_makes_all_sentences_true():
@@ -120,11 +114,8 @@ def test_rows_of_real_layers_are_counted_from_the_initial_spectrum():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: end_tests({}), "layers must hold at least one"),
         (lambda: describe({}, {}), "layers must hold at least one"),
-        (lambda: end_tests(networks(), vectors=31), r"at most half of the levels of every layer; \('rich', 0\) has 60, got 31"),
-        (lambda: end_tests(networks(), vectors=0), "vectors must be an integer of at least 1"),
-        (lambda: end_tests(networks(), level=5), "level must be a number between 0 and 1; got 5"),
+        (lambda: describe(networks() | {("rich", 0): unfitted()}, LARGEST), r"a bulk that can be fitted; \('rich', 0\) have none"),
         (lambda: describe(networks(), {0: 2.0}), "a value for every seed; there is none for 1, 2, 3, 4"),
         (lambda: decided({k: s for k, s in networks().items() if (k[0] == "rich") == (k[1] < 2)}), "of the same seed"),
         (lambda: decided(networks(), spread=0.0), "spread must be a number above 0; got 0.0"),
@@ -135,3 +126,72 @@ def test_rows_of_real_layers_are_counted_from_the_initial_spectrum():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+# Which runs they are
+
+
+def write_run(folder, name, **config):
+    """A finished run of which the record alone is real."""
+    path = folder / name
+    path.mkdir(parents=True)
+    (path / "history.csv").write_text("epoch\n1\n")
+    (path / "weights.safetensors").touch()
+    settings = RECIPE | {"network": "mlp512", "seed": 0} | config
+    results = {"train_accuracy": 1.0, "test_accuracy": 0.5, "sha256": {}}
+    (path / "run.json").write_text(json.dumps({"status": "completed", "config": settings} | results))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for regime, alpha in REGIMES.items():
+        for seed in (1, 0):
+            write_run(tmp_path, f"{regime}{seed}", laziness=alpha, seed=seed)
+        write_run(tmp_path, f"{regime}-fast", laziness=alpha, learning_rate=0.004)
+        write_run(tmp_path, f"{regime}-wide", laziness=alpha, network="mlp1024")
+    return tmp_path
+
+
+def names(found):
+    return {regime: [run.name for run in runs] for regime, runs in found.items()}
+
+
+def test_the_runs_of_the_recipe_are_found_in_the_order_of_their_seeds(folder):
+    assert names(runs_of(folder=folder)) == {regime: [f"{regime}0", f"{regime}1"] for regime in ("rich", "typical", "lazy")}
+
+
+def test_settings_lead_to_other_readings(folder):
+    assert names(runs_of(folder=folder, learning_rate=0.004)) == {regime: [f"{regime}-fast"] for regime in REGIMES}
+    assert names(runs_of(folder=folder, network="mlp1024")) == {regime: [f"{regime}-wide"] for regime in REGIMES}
+    halved = {"rich": 0.5, "typical": 0.5, "lazy": 1.0}
+    assert names(runs_of(folder=folder, alphas=halved))["lazy"] == ["typical0", "typical1"]
+
+
+def test_one_seed_is_one_run_of_each_regime(folder):
+    assert {regime: run.name for regime, run in runs_of_seed(1, folder=folder).items()} == {r: f"{r}1" for r in REGIMES}
+
+
+def test_a_seed_that_several_runs_share_is_refused(folder):
+    write_run(folder, "rich-again", laziness=0.5, batch_size=16)
+    with pytest.raises(RunError, match="settings must tell one rich run with seed 0; there are rich-again, rich0|rich0, rich-again"):
+        runs_of_seed(0, folder=folder)
+
+
+def test_a_regime_without_a_run_is_refused(folder):
+    with pytest.raises(RunError, match="no finished run"):
+        runs_of(folder=folder, seed=7)
+
+
+def test_initial_levels_are_those_of_the_streams_of_the_seeds():
+    found = largest_initial("dense3", (90, 60), [4, 2, 4])
+    assert list(found) == [4, 2]
+    for seed, value in found.items():
+        limit = np.sqrt(6 / 150)
+        W = np.random.default_rng([seed, 3]).uniform(-limit, limit, (90, 60))
+        assert value == pytest.approx(np.linalg.norm(W, 2), rel=1e-6)
+
+
+def test_the_accuracies_are_those_that_the_paper_gives():
+    criteria = tomllib.loads((Path(__file__).parents[1] / "paper.toml").read_text())
+    given = {"lazy": "N1", "rich": "N2", "typical": "N3"}
+    assert PAPER_ACCURACY == {regime: criteria[id]["paper"] for regime, id in given.items()}

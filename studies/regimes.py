@@ -1,31 +1,39 @@
-r"""Rich, typical and lazy networks: the paper's sentences about them as tests of one layer in each, over several seeds.
+r"""Rich, typical and lazy networks: which runs they are, and the paper's sentences about them as tests of one layer in each.
 
-The sentences say *where* in the spectrum vectors are not random. Of random vectors each calibrated p is uniform, so the mean
-of n of them has mean 1/2 and standard deviation :math:`1/\sqrt{12 n}`; a mean that is too small says that they are not random.
+The sentences are decided over several seeds. They say *where* in the spectrum vectors are not random (`rmtlib.end_tests`), where
+the bulk ends, and how the number variance grows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
 
 import numpy as np
-from scipy.special import ndtr
+import pandas as pd
 
-from . import checks
-from .analysis import LENGTHS, LayerAnalysis
-from .null_laws import noise_singular_values
-from .number_variance import number_variance
-from .unfolding import unfold
+from rmtlib import EndTests, LayerAnalysis, checks, number_variance, spectrum, unfold
+from rmtlib.analysis import LENGTHS
+from rmtlib.ensembles import glorot_uniform
+from rmtlib.learning import Run, find_runs
+from rmtlib.learning.runs import RunError
+from rmtlib.null_laws import noise_singular_values
 
-if TYPE_CHECKING:
-    import pandas
-
-__all__ = ["REGIMES", "SENTENCES", "EndTests", "describe", "end_tests", "long_range_spread", "sentences"]
+__all__ = [
+    "PAPER_ACCURACY",
+    "RECIPE",
+    "REGIMES",
+    "SENTENCES",
+    "describe",
+    "largest_initial",
+    "long_range_spread",
+    "runs_of",
+    "runs_of_seed",
+    "sentences",
+]
 
 REGIMES = {"rich": 0.5, "typical": 1.0, "lazy": 5.0}  # the paper's alpha, here called laziness
-SIDES = ("output", "input")
+RECIPE = {"dataset": "cifar10", "learning_rate": 0.001, "standardization": "image", "epochs": 100}  # of the paper, as stated
+PAPER_ACCURACY = {"rich": 52.7, "typical": 55.2, "lazy": 50.4}  # in per cent: its N2, N3 and N1
 LONG = 10  # intervals of number variance beyond this length are long
 EDGE_STAYS = 0.05  # a threshold of our own choice: the paper gives none
 
@@ -38,91 +46,72 @@ SENTENCES = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class EndTests:
-    """Tests of the vectors at both ends of the spectrum.
-
-    Attributes
-    ----------
-    mean : pandas.DataFrame
-        Mean calibrated p over the vectors of an end and over all seeds: regimes in rows, pairs of a space (``"output"``,
-        ``"input"``) and an end (``"large"``, ``"small"`` singular values) in columns.
-    pvalue : pandas.DataFrame
-        Probability that the mean of random vectors is as small.
-    level : float
-        Of a single test: the familywise level over the number of tests (Bonferroni).
-    """
-
-    mean: pandas.DataFrame
-    pvalue: pandas.DataFrame
-    level: float
-
-    @property
-    def dips(self) -> pandas.DataFrame:
-        """Where the mean is too small for random vectors."""
-        return self.pvalue < self.level
-
-    @property
-    def rises(self) -> pandas.DataFrame:
-        """Where it is too large for random vectors."""
-        return 1 - self.pvalue < self.level
-
-    @property
-    def table(self) -> pandas.DataFrame:
-        """The means as text; dips are marked with a star, rises with a dagger."""
-        marks = self.dips.replace({True: " *", False: ""}) + self.rises.replace({True: " †", False: ""})
-        return self.mean.map("{:.2f}".format) + marks
-
-
-def end_tests(layers: Mapping[tuple[str, int], LayerAnalysis], *, vectors: int = 15, level: float = 0.05) -> EndTests:
-    """Test the vectors of the largest and of the smallest singular values, over all networks of a regime.
+def runs_of(*, network: str = "mlp512", alphas: Mapping[str, float] = REGIMES, folder=None, **settings) -> dict[str, list[Run]]:
+    """Finished runs of every regime by the paper's recipe, in the order of their seeds.
 
     Parameters
     ----------
-    layers : mapping of (regime, seed) to LayerAnalysis
-        The same layer of every network.
-    vectors : int
-        Number of vectors at each end.
-    level : float
-        Familywise level, for all regimes, spaces and ends together.
+    network : str
+    alphas : mapping of str to float
+        Laziness of each regime; another one is another reading of the paper's.
+    folder : path, optional
+        Folder of runs; by default the book's.
+    **settings
+        Values of the `TrainingConfig` that differ from ``RECIPE``, such as ``learning_rate=0.004, epochs=60``.
 
     Returns
     -------
-    EndTests
+    dict of str to list of Run
 
     Raises
     ------
+    RunError
+        If a regime has no finished run.
     ValueError
-        If there is no layer, if one has fewer than ``2 * vectors`` levels, or if ``level`` is not between 0 and 1.
+        If runs have no such setting.
+
+    Examples
+    --------
+    >>> {regime: len(runs) for regime, runs in runs_of().items()}
+    {'rich': 5, 'typical': 5, 'lazy': 5}
     """
-    import pandas as pd
-
-    _some(layers)
-    vectors = checks.integer(vectors, "vectors", at_least=1)
-    if not 0 < level < 1:
-        raise ValueError(f"level must be a number between 0 and 1; got {level!r}")
-    for key, layer in layers.items():
-        if len(layer.nu) < 2 * vectors:
-            levels = len(layer.nu)
-            raise ValueError(f"vectors must be at most half of the levels of every layer; {key} has {levels}, got {vectors}")
-    ends = {"large": slice(-vectors, None), "small": slice(vectors)}
-    regimes = list(dict.fromkeys(regime for regime, _ in layers))
-    counts = vectors * pd.Series([regime for regime, _ in layers]).value_counts()[regimes]
-    mean = pd.DataFrame(
-        {
-            (side, end): [
-                np.mean([getattr(s, side).calibrated_pvalue[chosen] for (name, _), s in layers.items() if name == regime])
-                for regime in regimes
-            ]
-            for side in SIDES
-            for end, chosen in ends.items()
-        },
-        regimes,
-    )
-    return EndTests(mean, (mean - 0.5).mul(np.sqrt(12 * counts), axis=0).map(ndtr), level / mean.size)
+    wanted = RECIPE | {"network": network} | settings
+    return {regime: find_runs(folder=folder, laziness=alpha, **wanted) for regime, alpha in alphas.items()}
 
 
-def describe(layers: Mapping[tuple[str, int], LayerAnalysis], initial_largest: Mapping[int, float]) -> pandas.DataFrame:
+def runs_of_seed(seed: int = 0, **settings) -> dict[str, Run]:
+    """One network of every regime, all with one seed: the same initial weights and the same order of batches.
+
+    Parameters
+    ----------
+    seed : int
+    **settings
+        As in `runs_of`.
+
+    Returns
+    -------
+    dict of str to Run
+
+    Raises
+    ------
+    RunError
+        If a regime has no such run, or several, which differ in settings that are not given.
+
+    Examples
+    --------
+    >>> {regime: run.name for regime, run in runs_of_seed(0).items()}["lazy"]
+    'mlp512-cifar10-alpha5-seed0'
+    """
+    found = runs_of(seed=seed, **settings)
+    for regime, runs in found.items():
+        if len(runs) > 1:
+            raise RunError(
+                f"settings must tell one {regime} run with seed {seed}; there are {', '.join(run.name for run in runs)}"
+            )
+    return {regime: run for regime, (run,) in found.items()}
+
+
+def describe(layers: Mapping[tuple[str, int], LayerAnalysis], initial_largest: Mapping[int, float]) -> pd.DataFrame:
     """Spacings, number variance and bulk of every network, one row each.
 
     Parameters
@@ -140,26 +129,47 @@ def describe(layers: Mapping[tuple[str, int], LayerAnalysis], initial_largest: M
     Raises
     ------
     ValueError
-        If there is no layer, or a seed has no initial value.
+        If there is no layer, a bulk could not be fitted, or a seed has no initial value.
     """
-    import pandas as pd
-
-    _some(layers)
+    if not layers:
+        raise ValueError("layers must hold at least one analysed layer; got none")
     missing = sorted({seed for _, seed in layers} - set(initial_largest))
     if missing:
         raise ValueError(f"initial_largest must have a value for every seed; there is none for {', '.join(map(str, missing))}")
+    bulks = {key: s.bulk for key, s in layers.items() if s.bulk is not None}
+    if unfitted := [key for key in layers if key not in bulks]:
+        raise ValueError(f"layers must have a bulk that can be fitted; {', '.join(map(str, unfitted))} have none")
     rows = {
         (regime, seed): {
             "spacing p, scipy": s.spacing.pvalue,
             "spacing p, calibrated": s.spacing.calibrated_pvalue,
             f"number variance beyond L = {LONG}": s.number_variance.values[s.number_variance.L > LONG].mean(),
-            "bulk fraction": s.bulk.bulk_fraction,
-            "fitted edge over initial largest": s.bulk.nu_plus / initial_largest[seed],
+            "bulk fraction": bulks[regime, seed].bulk_fraction,
+            "fitted edge over initial largest": bulks[regime, seed].nu_plus / initial_largest[seed],
             "levels above initial largest": np.sum(s.nu > initial_largest[seed]),
         }
         for (regime, seed), s in layers.items()
     }
     return pd.DataFrame(rows).T.rename_axis(["regime", "seed"])
+
+
+def largest_initial(layer: str, shape: tuple[int, int], seeds: Iterable[int]) -> dict[int, float]:
+    """Largest singular value of a layer before training, by seed of the run.
+
+    Parameters
+    ----------
+    layer : str
+        Name of the layer, which ends with its number.
+    shape : tuple of int
+        Of its matrix.
+    seeds : iterable of int
+
+    Returns
+    -------
+    dict of int to float
+    """
+    start = {seed: glorot_uniform(shape, [seed, int(layer[-1])]) for seed in dict.fromkeys(seeds)}
+    return {seed: float(spectrum(W, vectors=False).nu[-1]) for seed, W in start.items()}
 
 
 def long_range_spread(shape: tuple[int, int], *, a: int = 15, draws: int = 300, rng=0) -> float:
@@ -191,7 +201,7 @@ def long_range_spread(shape: tuple[int, int], *, a: int = 15, draws: int = 300, 
     return float(np.std(means, ddof=1))
 
 
-def sentences(table: pandas.DataFrame, tests: EndTests, *, side: str, spread: float) -> dict[str, bool]:
+def sentences(table: pd.DataFrame, tests: EndTests, *, side: str, spread: float) -> dict[str, bool]:
     """Which of the paper's sentences (``SENTENCES``) are true of these networks.
 
     Parameters
@@ -223,7 +233,7 @@ def sentences(table: pandas.DataFrame, tests: EndTests, *, side: str, spread: fl
     19 of 20 cases. C10: every rich network has more levels
     above the largest initial one than the typical one of the same seed. Thresholds and levels are ours; the paper gives none.
     """
-    checks.choice(side, "side", SIDES)
+    checks.choice(side, "side", ("output", "input"))
     if not spread > 0:
         raise ValueError(f"spread must be a number above 0; got {spread!r}")
     dips, mean = tests.dips[side], table.groupby(level="regime", sort=False).mean()
@@ -241,8 +251,3 @@ def sentences(table: pandas.DataFrame, tests: EndTests, *, side: str, spread: fl
         "C7": bool(long_range["rich"] - long_range["lazy"] < by_chance),
         "C10": bool((more > 0).all()),
     }
-
-
-def _some(layers):
-    if not layers:
-        raise ValueError("layers must hold at least one analysed layer; got none")

@@ -1,0 +1,59 @@
+"""A layer in motion: its spectrum after every epoch, and the Porter-Thomas p of its vectors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from safetensors.numpy import save
+
+import rmtlib
+from rmtlib.files import write_atomically
+from rmtlib.learning import Dataset, Run
+
+from .epochs import epoch_weights
+
+__all__ = ["measure", "write"]
+
+COLUMNS = ("nu", "input_pvalue", "output_pvalue")
+
+
+def measure(run: Run, data: Dataset | None = None, *, layer: str = "dense2") -> pd.DataFrame:
+    """Singular values and calibrated p of both spaces, before the first epoch (0) and after each one.
+
+    Parameters
+    ----------
+    run : Run
+        From `studies.epochs.train_keeping_epochs`.
+    data : Dataset, optional
+        As in the other studies; weights alone are looked at.
+    layer : str
+        Name of the layer.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``layer``, ``epoch``, ``nu``, ``input_pvalue``, ``output_pvalue``; a row a level, ascending within each epoch.
+
+    Raises
+    ------
+    RunError
+        If the weights of an epoch were not kept.
+    """
+    frames = []
+    for epoch in range(run.config["epochs"] + 1):
+        s = rmtlib.spectrum(epoch_weights(run, epoch)[f"{layer}.weight"].numpy())
+        p = (rmtlib.porter_thomas(vectors).calibrated_pvalue for vectors in (s.input_vectors, s.output_vectors))
+        values = dict(zip(COLUMNS, (s.nu, *p), strict=True))
+        frames.append(pd.DataFrame({"layer": layer, "epoch": epoch} | values))
+    return pd.concat(frames, ignore_index=True)
+
+
+def write(path: Path, table: pd.DataFrame, run: Run) -> None:
+    """Write a table of `measure` as float32 tensors of shape (epochs + 1, levels), with the run's configuration as metadata."""
+    epochs = table["epoch"].nunique()
+    tensors = {name: table[name].to_numpy(np.float32).reshape(epochs, -1) for name in COLUMNS}
+    metadata = {"config": json.dumps(run.config), "layer": table["layer"].iloc[0]}
+    write_atomically(path, save(tensors, metadata=metadata))
