@@ -306,7 +306,7 @@ def animate_panels(*panels, titles):
     """
     from matplotlib.animation import FuncAnimation
 
-    for ax, panel, frames in panels:
+    for _, panel, frames in panels:
         if len(frames) != len(titles):
             raise ValueError(f"each panel needs {len(titles)} frames, one for each title; {panel.__name__} has {len(frames)}")
     limits = [(ax.get_xlim(), ax.get_ylim()) for ax, *_ in panels]
