@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from tqdm import tqdm
 
 from rmtlib.learning import Dataset, Run, build_network
 from rmtlib.learning.architectures import Network, initialize
+from rmtlib.learning.runs import data_folder
 
 from .network import batches, hidden_layers, setting, trained_network
 from .regimes import REGIMES
