@@ -13,8 +13,11 @@ import numpy as np
 __all__ = [
     "laziness_panels",
     "COLORS",
+    "animate_panels",
     "animate_training",
+    "bulk_panel",
     "number_variance_panel",
+    "overlap_panel",
     "player",
     "porter_thomas_panel",
     "set_style",
@@ -74,7 +77,9 @@ def spectrum_panel(ax, nu, *, initial=None, fit=None, bins=50):
     return ax
 
 
-def spacing_panel(ax, s, *, law, law_label="Wigner surmise", color=COLORS["trained"], label="trained", inset=True, bins=25):
+def spacing_panel(
+    ax, s, *, law, law_label="Wigner surmise", others=None, color=COLORS["trained"], label="trained", inset=True, bins=25
+):
     """Spacings of unfolded levels against a law, with the cumulative distributions in an inset: row b of figure 3.
 
     Parameters
@@ -86,6 +91,8 @@ def spacing_panel(ax, s, *, law, law_label="Wigner surmise", color=COLORS["train
         The law to draw, such as ``rmtlib.laws.wigner_surmise``.
     law_label : str
         Name of the law in the legend.
+    others : dict of str to object with ``pdf``, optional
+        Further laws by their label, dotted.
     color, label : str
         Of the histogram.
     inset : bool
@@ -96,6 +103,8 @@ def spacing_panel(ax, s, *, law, law_label="Wigner surmise", color=COLORS["train
     x = np.linspace(0, 3.5, 300)
     ax.hist(s, np.linspace(0, 3.5, bins + 1), density=True, color=color, alpha=0.55, label=label)
     ax.plot(x, law.pdf(x), "--", color=COLORS["law"], label=law_label)
+    for name, other in (others or {}).items():
+        ax.plot(x, other.pdf(x), ":", color=COLORS["law"], label=name)
     ax.set(xlabel="spacing $s$ (mean spacings)", ylabel="density $P(s)$", xlim=(0, 3.5))
     if inset:
         small = ax.inset_axes([0.64, 0.34, 0.35, 0.38])
@@ -258,3 +267,91 @@ def laziness_panels(networks):
         ax.minorticks_off()
     axes[0].legend()
     return figure
+
+
+def bulk_panel(ax, nu, *, laws, outlier=None, top=3.2, bins=80):
+    r"""Singular values of noise, or of noise and a signal, with laws of the bulk.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    nu : array
+        Singular values.
+    laws : dict of str to object with ``pdf``
+        Laws by their label, such as `rmtlib.laws.marchenko_pastur`; the first is dashed, the others dotted and dash-dotted.
+    outlier : float, optional
+        Where a singular value is expected outside the bulk.
+    top : float
+        End of the axis.
+    bins : int
+        Bins of the histogram from 0 to ``top``.
+    """
+    x = np.linspace(0, top, 900)
+    ax.hist(nu, np.linspace(0, top, bins + 1), density=True, color=COLORS["initial"], alpha=0.45)
+    for (label, law), style in zip(laws.items(), ("--", ":", "-."), strict=False):
+        ax.plot(x, law.pdf(x), style, color=COLORS["law"], label=label)
+    if outlier is not None:
+        ax.axvline(outlier, ls=":", color=COLORS["law"])
+    ax.set(xlabel=r"singular value $\nu$", ylabel=r"density $P(\nu)$", xlim=(0, top))
+    return ax
+
+
+def overlap_panel(ax, strengths, overlap, *, law):
+    """Squared overlap of found with planted singular vectors, against the strength of what was planted.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    strengths : array of shape (k,)
+    overlap : array of shape (j,)
+        Measured at the first ``j`` strengths.
+    law : array of shape (k,)
+        Expected at all of them.
+    """
+    ax.plot(strengths, law, "--", color=COLORS["law"], label="law")
+    ax.plot(strengths[: len(overlap)], overlap, "o", ms=4, color=COLORS["initial"], label="measured")
+    ax.set(xlabel="strength $t$", ylabel="squared overlap", ylim=(0, 1.02))
+    return ax
+
+
+def animate_panels(*panels, titles):
+    """Panels of one figure that are drawn anew for every value of a knob.
+
+    Parameters
+    ----------
+    *panels : (matplotlib.axes.Axes, callable, sequence of dict)
+        An axis, a function that draws on it, such as `number_variance_panel`, and the keyword arguments of each frame.
+    titles : sequence of str
+        Title of the first axis, one a frame.
+
+    Returns
+    -------
+    matplotlib.animation.FuncAnimation
+        For `player`.
+
+    Raises
+    ------
+    ValueError
+        If a panel has another number of frames than there are titles.
+
+    Notes
+    -----
+    An axis keeps the limits that it has when this is called.
+    """
+    from matplotlib.animation import FuncAnimation
+
+    for _, panel, frames in panels:
+        if len(frames) != len(titles):
+            raise ValueError(f"each panel needs {len(titles)} frames, one for each title; {panel.__name__} has {len(frames)}")
+    limits = [(ax.get_xlim(), ax.get_ylim()) for ax, *_ in panels]
+
+    def draw(frame):
+        for (ax, panel, frames), (x, y) in zip(panels, limits, strict=True):
+            ax.clear()
+            panel(ax, **frames[frame])
+            ax.set(xlim=x, ylim=y)
+            if ax.get_legend_handles_labels()[1]:
+                ax.legend()
+        panels[0][0].set_title(titles[frame], loc="left")
+
+    return FuncAnimation(panels[0][0].figure, draw, frames=len(titles))

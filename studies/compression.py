@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,12 +13,16 @@ from tqdm import tqdm
 from rmtlib.filtering import filter_matrix
 from rmtlib.learning import Dataset, Run, load_network
 from rmtlib.learning.architectures import Network
+from rmtlib.runs import book_data
 
 from .network import WithWeights, accuracies, batches, hidden_layers, is_right, setting
+from .regimes import REGIMES
 
-__all__ = ["BUDGETS", "measure"]
+__all__ = ["BUDGETS", "by_treatment", "measure", "read", "times_faster"]
 
 BUDGETS = (0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
+TABLES = ("compression", "compression_minialexnet")
+PERCENT = ["share", "accuracy", "gain", "gain_error"]
 
 
 def measure(run: Run, data: Dataset, *, budgets: Sequence[float] = BUDGETS, images: int | None = None) -> pd.DataFrame:
@@ -79,6 +84,77 @@ def measure(run: Run, data: Dataset, *, budgets: Sequence[float] = BUDGETS, imag
         }
         rows.append(setting(run) | cost | accuracies(is_right(network, data), unchanged))
     return pd.DataFrame(rows)
+
+
+def read(folder: Path | None = None) -> pd.DataFrame:
+    """What the book has measured: the rows of all networks.
+
+    Parameters
+    ----------
+    folder : path, optional
+        Where the tables lie; by default the book's ``data/filtering``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns of `measure`, with ``network`` and ``regime`` before them; ``share``, ``accuracy``, ``gain`` and ``gain_error`` in
+        per cent.
+    """
+    folder = folder or book_data() / "filtering"
+    table = pd.concat([pd.read_csv(folder / f"{name}.csv") for name in TABLES], ignore_index=True)
+    table[PERCENT] *= 100
+    table.insert(0, "network", table["run"].str.partition("-")[0])
+    table.insert(1, "regime", table["laziness"].map({alpha: regime for regime, alpha in REGIMES.items()}))
+    return table
+
+
+def by_treatment(table: pd.DataFrame, values: str = "accuracy") -> pd.DataFrame:
+    """One column of `read` with treatments side by side.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `read`; the rows of the network as it was trained are left out.
+    values : str
+        A column.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows by network, regime and budget, as they were measured; a treatment that was not tried is NaN.
+    """
+    rows = ["network", "regime", "budget"]
+    treated = table[table["treatment"] != "none"]
+    measured = pd.MultiIndex.from_frame(treated[rows].drop_duplicates())
+    return treated.pivot(index=rows, columns="treatment", values=values).loc[measured]
+
+
+def times_faster(shape: tuple[int, int], folder: Path | None = None) -> pd.DataFrame:
+    """How many times faster than the dense layer a compressed one of this shape is, as ``benchmarks/factored_forward.py`` timed it.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        ``(n_out, n_in)``.
+    folder : path, optional
+        As for `read`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows by kind (``"factored"``, ``"pruned"``) and batch, columns by the share of the numbers that is kept.
+
+    Raises
+    ------
+    ValueError
+        If no layer of this shape was timed.
+    """
+    table = pd.read_csv((folder or book_data() / "filtering") / "factored_forward.csv")
+    timed = table[(table["n_out"] == shape[0]) & (table["n_in"] == shape[1])]
+    if timed.empty:
+        shapes = ", ".join(f"({n_out}, {n_in})" for n_out, n_in in sorted({*zip(table["n_out"], table["n_in"], strict=True)}))
+        raise ValueError(f"shape must be one of {shapes}; got {shape}")
+    return timed.pivot(index=["kind", "batch"], columns="share", values="times_faster")
 
 
 class _HiddenLayer:

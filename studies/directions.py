@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,14 @@ from tqdm import tqdm
 
 from rmtlib.learning import Dataset, Run, build_network, load_network
 from rmtlib.learning.architectures import Network, initialize
+from rmtlib.runs import book_data
 
 from .network import batches, hidden_layers, setting
+from .regimes import REGIMES
 
-__all__ = ["measure"]
+__all__ = ["losses", "measure", "rank_correlations", "read"]
+
+SHARES = ["nu2", "energy", "response"]
 
 
 def measure(run: Run, data: Dataset, *, draws: int = 1000) -> pd.DataFrame:
@@ -66,6 +71,57 @@ def measure(run: Run, data: Dataset, *, draws: int = 1000) -> pd.DataFrame:
                 for tenth, shares in enumerate(_tenths(nu[::-1], V[::-1], C)):
                     rows.append(common | {"decile": tenth, "energy": shares[0], "low": low, "high": high} | shares[1])
     return pd.DataFrame(rows)
+
+
+def read(path: Path | None = None) -> pd.DataFrame:
+    """What the book has measured.
+
+    Parameters
+    ----------
+    path : path, optional
+        By default the book's ``data/filtering/directions.csv``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns of `measure`, and ``outside``: whether the energy is one that random directions have in less than 1 % of cases.
+        Rows by ``about``, ``weights``, ``regime``, ``layer`` and ``decile``, in this order of the index.
+    """
+    table = pd.read_csv(path or book_data() / "filtering" / "directions.csv")
+    table["regime"] = table["laziness"].map({alpha: regime for regime, alpha in REGIMES.items()})
+    table["outside"] = ~table["energy"].between(table["low"], table["high"])
+    return table.set_index(["about", "weights", "regime", "layer", "decile"]).sort_index()
+
+
+def losses(directions: pd.DataFrame, path: Path | None = None) -> pd.DataFrame:
+    """What each tenth of the trained singular values carries, beside what its removal costs.
+
+    Parameters
+    ----------
+    directions : pandas.DataFrame
+        Of `read`.
+    path : path, optional
+        Table of `studies.filtering`; by default the book's ``data/filtering/mlp512.csv``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows by regime, layer and decile: ``nu2``, ``energy`` and ``response`` about the mean, the ``loss`` of test accuracy as a
+        share of the images, and its standard error ``loss_error``.
+    """
+    measured = pd.read_csv(path or book_data() / "filtering" / "mlp512.csv")
+    removed = measured[measured["treatment"] == "decile"].rename(columns={"value": "decile", "gain_error": "loss_error"})
+    cost = removed.assign(loss=-removed["gain"])[["run", "layer", "decile", "loss", "loss_error"]]
+    carried = directions.loc[("mean", "trained")].reset_index()
+    both = carried.merge(cost, on=["run", "layer", "decile"])
+    return both.set_index(["regime", "layer", "decile"])[[*SHARES, "loss", "loss_error"]]
+
+
+def rank_correlations(table: pd.DataFrame) -> pd.DataFrame:
+    """Spearman's rank correlation of the loss with what a tenth carries: a row a regime of `losses`, and one of them all."""
+    groups = {regime: part for regime in REGIMES if len(part := table[table.index.get_level_values("regime") == regime])}
+    ranked = {name: part[SHARES].corrwith(part["loss"], method="spearman") for name, part in (groups | {"all": table}).items()}
+    return pd.DataFrame(ranked).T
 
 
 def _tenths(nu: np.ndarray, V: np.ndarray, C: np.ndarray) -> Iterator[tuple[float, dict[str, float]]]:

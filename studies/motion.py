@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from safetensors import safe_open
 from safetensors.numpy import save
 
 import rmtlib
@@ -15,9 +17,27 @@ from rmtlib.learning import Dataset, Run
 
 from .epochs import epoch_weights
 
-__all__ = ["measure", "write"]
+__all__ = ["Motion", "measure", "read", "write"]
 
 COLUMNS = ("nu", "input_pvalue", "output_pvalue")
+
+
+class Motion(NamedTuple):
+    """What a file of `write` holds.
+
+    Attributes
+    ----------
+    config : dict
+        Configuration of the run.
+    nu : numpy.ndarray of shape (epochs + 1, m)
+        Singular values, ascending; the first row is the initial matrix.
+    pvalue : dict of str to numpy.ndarray of shape (epochs + 1, m)
+        Calibrated Porter-Thomas p of the vectors of each space, ``"input"`` and ``"output"``.
+    """
+
+    config: dict
+    nu: np.ndarray
+    pvalue: dict[str, np.ndarray]
 
 
 def measure(run: Run, data: Dataset | None = None, *, layer: str = "dense2") -> pd.DataFrame:
@@ -57,3 +77,11 @@ def write(path: Path, table: pd.DataFrame, run: Run) -> None:
     tensors = {name: table[name].to_numpy(np.float32).reshape(epochs, -1) for name in COLUMNS}
     metadata = {"config": json.dumps(run.config), "layer": table["layer"].iloc[0]}
     write_atomically(path, save(tensors, metadata=metadata))
+
+
+def read(path: Path) -> Motion:
+    """Read a file of `write`."""
+    with safe_open(path, framework="np") as file:
+        nu, *pvalues = (file.get_tensor(name) for name in COLUMNS)
+        config = json.loads(file.metadata()["config"])
+    return Motion(config, nu, dict(zip(("input", "output"), pvalues, strict=True)))

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 import rmtlib
 from rmtlib.filtering import filter_network
 from rmtlib.learning import TrainingConfig, load_dataset, load_run, train
-from rmtlib.learning.runs import RunError
+from rmtlib.runs import RunError
 from studies.filtering import measure
 
 from .builders import activations, trained_weights

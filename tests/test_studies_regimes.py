@@ -11,8 +11,8 @@ import scipy.stats
 
 import rmtlib
 from rmtlib import end_tests
-from rmtlib.learning.runs import RunError
 from rmtlib.null_laws import noise_singular_values
+from rmtlib.runs import RunError
 from studies.regimes import (
     PAPER_ACCURACY,
     RECIPE,
