@@ -130,7 +130,7 @@ def by_treatment(table: pd.DataFrame, values: str = "accuracy") -> pd.DataFrame:
 
 
 def times_faster(shape: tuple[int, int], folder: Path | None = None) -> pd.DataFrame:
-    """How many times faster than the dense layer a compressed one of this shape is, as ``benchmarks/factored_forward.py`` timed it.
+    """How many times faster than the dense layer a compressed one of this shape is, by ``benchmarks/factored_forward.py``.
 
     Parameters
     ----------

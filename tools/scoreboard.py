@@ -19,6 +19,10 @@ from rmtlib.files import write_atomically
 ROOT = Path(__file__).parents[1]
 PAGES = {"scoreboard": ROOT / "chapters" / "scoreboard.md", "paper_index": ROOT / "paper_index.md"}
 TABLE = re.compile(r"^% table (?P<name>\w+)\n(?P<rows>.*?)^% end$", re.M | re.S)
+# Numbers of sections and figures need no mark.
+MARKED = re.compile(
+    r"\b(?:sections?|Figs?\.|Eqs?\.|Tables?|panels?)\s\d+(?: and \d+)?|(?<![\w.$-])(?P<number>\d+(?:\.\d+)?)(?!\w|\.\d)", re.IGNORECASE
+)
 GROUPS = {"numbers": "N", "claims": "C", "figures": "F", "tables": "T", "equations": "E", "beyond": "B"}
 Paper = Mapping[str, Mapping]
 Ledgers = Mapping[str, Mapping[str, Mapping]]
@@ -67,7 +71,7 @@ def _is_test(name: str) -> bool:
 def shown(text: str) -> str:
     """A sentence of ``paper.toml`` for a page: alpha as a letter, numbers marked as given."""
     text = re.sub(r"\balpha\b", r"$\\alpha$", text)
-    text = re.sub(r"(?<![\w.$-])(\d+(?:\.\d+)?)(?![\w]|\.\d)", r"[\1]{.given}", text)
+    text = MARKED.sub(lambda match: f"[{match['number']}]{{.given}}" if match["number"] else match[0], text)
     return text.replace("|", "\\|")
 
 
