@@ -105,7 +105,7 @@ def test_a_run_that_keeps_one_layer_is_refused(run, digits, tmp_path):
     from studies.keep import keep
 
     kept = keep(run, tmp_path, tensors="layer")
-    with pytest.raises(RunError, match=r"keeps no trained dense1.weight, dense1.bias, dense3.weight, .*; train it again"):
+    with pytest.raises(RunError, match=r"keeps no trained dense1.weight, dense1.bias, dense3.weight, .*: train the run again"):
         measure(kept, digits)
 
 

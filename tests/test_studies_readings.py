@@ -40,7 +40,7 @@ def runs(monkeypatch):
 
     monkeypatch.setattr(readings, "runs_of", runs_of)
     load = rmtlib.load_weights
-    monkeypatch.setattr(rmtlib, "load_weights", lambda run: load({"dense2": matrix(run.regime, run.config["seed"])}))
+    monkeypatch.setattr(regimes, "load_weights", lambda run: load({"dense2": matrix(run.regime, run.config["seed"])}))
     return SimpleNamespace(found=found, asked=asked)
 
 

@@ -21,7 +21,8 @@ PAGES = {"scoreboard": ROOT / "chapters" / "scoreboard.md", "paper_index": ROOT 
 TABLE = re.compile(r"^% table (?P<name>\w+)\n(?P<rows>.*?)^% end$", re.M | re.S)
 # Numbers of sections and figures need no mark.
 MARKED = re.compile(
-    r"\b(?:sections?|Figs?\.|Eqs?\.|Tables?|panels?)\s\d+(?: and \d+)?|(?<![\w.$-])(?P<number>\d+(?:\.\d+)?)(?!\w|\.\d)", re.IGNORECASE
+    r"\b(?:sections?|Figs?\.|Eqs?\.|Tables?|panels?)\s\d+(?: and \d+)?|(?<![\w.$-])(?P<number>\d+(?:\.\d+)?)(?!\w|\.\d)",
+    re.IGNORECASE,
 )
 GROUPS = {"numbers": "N", "claims": "C", "figures": "F", "tables": "T", "equations": "E", "beyond": "B"}
 Paper = Mapping[str, Mapping]
