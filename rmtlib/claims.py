@@ -266,7 +266,7 @@ def _differences(found: Mapping, entry: Mapping):
     for name, number in ours.items():
         allowed = entry.get("tolerance")
         allowed = allowed.get(name) if isinstance(allowed, dict) else allowed
-        if not _agrees(number, theirs[name], _lastentry_place(name, entry) if allowed is None else allowed):
+        if not _agrees(number, theirs[name], _last_place(name, entry) if allowed is None else allowed):
             shown, recorded = (x if isinstance(x, str) else f"{x:.6g}" for x in (number, theirs[name]))
             label = "" if name == "value" else f"{name} "
             within = "" if allowed is None else f" with tolerance {allowed:g}"
@@ -300,7 +300,7 @@ def _unit(text: str) -> float:
     return 10.0 ** (int(exponent or 0) - len(mantissa.partition(".")[2]))
 
 
-def _lastentry_place(name: str, entry: Mapping):
+def _last_place(name: str, entry: Mapping):
     """A function from a size to one unit in the last place that is shown; numbers that no text shows are held to a thousandth."""
     style = entry.get("format", ".3g")
     if "text" in entry and name not in ("value", "error"):
