@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import cumulative_simpson
 from scipy.linalg import eigh_tridiagonal
 from scipy.special import erf
 
@@ -42,8 +43,21 @@ CLUSTER = np.sort(np.append(np.linspace(0, 10, 100), np.linspace(4.99, 5.01, 101
 
 @pytest.mark.parametrize("a", [1, 7, 15])
 @pytest.mark.parametrize("name", SPECTRA)
-def test_broadened_levels_equal_the_dense_sum(name, a):
+def test_E4_broadened_levels_equal_the_dense_sum(name, a):
     np.testing.assert_allclose(unfold(SPECTRA[name], a=a), dense(SPECTRA[name], a), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("a", [7, 15])
+@pytest.mark.parametrize("name", ["square noise", "rectangular noise"])
+def test_E5_unfolded_levels_are_the_integral_of_the_broadened_density(name, a):
+    nu = SPECTRA[name]
+    m, k = len(nu), np.arange(a, len(nu) - a)
+    width = (nu[k + a] - nu[k - a]) / 2
+    x = np.linspace(nu[0] - 9 * width[0], nu[-1] + 9 * width[-1], 20_001)
+    density = (np.exp(-(((x[:, None] - nu[k]) / width) ** 2) / 2) / (np.sqrt(2 * np.pi) * width)).sum(axis=1) / m
+    counted = m * cumulative_simpson(density, x=x, initial=0)
+    assert counted[-1] == pytest.approx(m - 2 * a, abs=1e-8)
+    np.testing.assert_allclose(unfold(nu, a=a), np.interp(nu[2 * a : m - 2 * a], x, counted), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("m", "a", "left"), [(512, 15, 452), (64, 15, 4), (62, 15, 2), (512, 7, 484), (6, 1, 2)])
