@@ -18,13 +18,16 @@ from .registry import write_registry
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Follow the plan; return the exit status: 0, or 1 if something could not be done."""
+    """Follow the plan; return the exit status: 0, 1 if something could not be done, 130 if it was interrupted."""
     given = _parser().parse_args(arguments)
     try:
         return given.follow(read_plan(given.plan), given)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(f"studies: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("studies: interrupted; the same command goes on with the training, and measures again", file=sys.stderr)
+        return 130
 
 
 def train(plan: Plan, given: argparse.Namespace) -> int:
@@ -51,19 +54,21 @@ def measure(plan: Plan, given: argparse.Namespace) -> int:
                 failed += 1
                 continue
             study.write(output, table, run, entry.place)
+            write_registry(given.data)
             measured += 1
             print(f"{entry.study}: {name} -> {output}", flush=True)
-    if measured:
-        write_registry(given.data)
-    elif not failed:
+    if not measured and not failed:
         raise RunError(f"no finished run in {str(given.runs)!r} that the plan measures")
     return 1 if failed else 0
 
 
 def keep_runs(plan: Plan, given: argparse.Namespace) -> int:
     """Copy the finished runs of a folder into the book's data, as small as the plan says."""
-    for name in finished_runs(given.runs):
-        if fnmatchcase(name, given.only) and (tensors := plan.tensors_of(name)):
+    kept = {name: plan.tensors_of(name) for name in finished_runs(given.runs) if fnmatchcase(name, given.only)}
+    if not any(kept.values()):
+        raise RunError(f"no finished run in {str(given.runs)!r} that the plan keeps")
+    for name, tensors in kept.items():
+        if tensors:
             keep(load_run(name, folder=given.runs), given.data / "runs", tensors=tensors)
             print(f"{tensors}: {name} -> {given.data / 'runs'}", flush=True)
     write_registry(given.data)

@@ -105,10 +105,13 @@ def read_plan(path: Path = PLAN) -> Plan:
     Raises
     ------
     PlanError
-        If the file is not a plan: a section or a key that is unknown or missing, a study, an option, a training setting or a word
-        for what is kept that does not exist, an output outside ``data/``.
+        If the file is not YAML, or not a plan: a section or a key that is unknown or missing, a study, an option, a training
+        setting or a word for what is kept that does not exist, an output outside ``data/``.
     """
-    content = yaml.safe_load(path.read_text())
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise PlanError(f"{path} must be YAML: {error}") from error
     sections = {"train": _trained, "measure": _measurement, "keep": _kept}
     if not isinstance(content, dict) or not set() < content.keys() <= sections.keys():
         raise PlanError(f"{path} must have sections among {', '.join(sections)}; got {_words(content)}")

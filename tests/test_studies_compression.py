@@ -1,34 +1,26 @@
-"""The tools that compress networks, and that measure what singular vectors carry, on a network of the digits."""
+"""Networks of the digits that are compressed, and the table of the book."""
 
 from __future__ import annotations
 
-import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
-from safetensors.numpy import load_file
 
 import rmtlib
 from rmtlib.filtering import low_rank_factors
 from rmtlib.learning import TrainingConfig, load_dataset, load_run, train
+from studies.compression import measure
 
-ROOT = Path(__file__).parents[1]
-FILTERING = ROOT / "data" / "filtering"
+from .builders import activations, trained_weights
+
+DATA = Path(__file__).parents[1] / "data"
 HIDDEN = ("dense1", "dense2", "dense3")
 
 
 def read(path):
-    with open(path, newline="") as lines:
-        return list(csv.DictReader(lines))
-
-
-def measure(tool, run, output, *arguments):
-    command = [sys.executable, ROOT / "tools" / tool, "--runs", run.path.parent, "--output", output, *arguments, run.name]
-    subprocess.run(list(map(str, command)), check=True, capture_output=True, text=True)
-    return read(output)
+    return pd.read_csv(path).to_dict("records")
 
 
 @pytest.fixture(scope="module")
@@ -42,33 +34,13 @@ def digits():
 
 
 @pytest.fixture(scope="module")
-def compression(run, tmp_path_factory):
-    return measure("measure_compression.py", run, tmp_path_factory.mktemp("out") / "new" / "compression.csv")
-
-
-@pytest.fixture(scope="module")
-def directions(run, tmp_path_factory):
-    return measure("measure_directions.py", run, tmp_path_factory.mktemp("out") / "directions.csv", "--draws", "200")
-
-
-def weights_of(run):
-    return {
-        name.removeprefix("trained."): W.astype(np.float64) for name, W in load_file(run.weights_file).items() if name[0] == "t"
-    }
-
-
-def activations(weights, images):
-    """Inputs of each dense layer, and the logits."""
-    found = [images.astype(np.float64)]
-    for i in range(1, 5):
-        logits = found[-1] @ weights[f"dense{i}.weight"].T + weights[f"dense{i}.bias"]
-        found.append(np.maximum(logits, 0))
-    return found[:-1], logits
+def compression(run, digits):
+    return measure(run, digits).astype({"budget": str}).to_dict("records")
 
 
 def accuracy_with(run, digits, change):
     """Accuracy on the test images when each hidden matrix is replaced by change(W, its inputs on the training images)."""
-    weights = weights_of(run)
+    weights = trained_weights(run)
     inputs, _ = activations(weights, digits.train_images)
     changed = {f"{name}.weight": change(weights[f"{name}.weight"], x) for name, x in zip(HIDDEN, inputs, strict=False)}
     return np.mean(activations(weights | changed, digits.test_images)[1].argmax(1) == digits.test_labels)
@@ -139,7 +111,7 @@ def test_gains_are_differences_from_the_trained_network(compression):
 
 def test_convolutions_are_compressed_as_matrices(tmp_path):
     run = train(TrainingConfig(network="minialexnet", epochs=1, batch_size=256), folder=tmp_path / "runs", progress=False)
-    rows = measure("measure_compression.py", run, tmp_path / "out.csv", "--images", "50", "--budgets", "0.5", "--")
+    rows = measure(run, load_dataset("digits"), images=50, budgets=[0.5]).to_dict("records")
     (row,) = [row for row in rows if row["treatment"] == "aware" and row["budget"] == "0.5"]
     shapes = [(300, 25), (150, 7500), (384, 150), (192, 384)]
     ranks = [n * m // (2 * (n + m)) for n, m in shapes]
@@ -150,60 +122,14 @@ def test_convolutions_are_compressed_as_matrices(tmp_path):
     assert int(row["multiply_adds"]) == 49 * sizes[0] + 9 * sizes[1] + sizes[2] + sizes[3]
 
 
-def test_energies_of_a_complete_basis_average_to_one(directions):
-    rows = collect(directions)
-    assert len(rows) == 3 * 2 * 2
-    m = {"dense1": 64, "dense2": 512, "dense3": 512}
-    for (layer, _, _), part in rows.items():
-        numbers = np.diff(np.arange(11) * m[layer] // 10)
-        energies = np.array([float(row["energy"]) for row in part])
-        assert numbers @ energies / m[layer] == pytest.approx(1, rel=1e-4)
-        for share in ("nu2", "response"):
-            assert sum(float(row[share]) for row in part) == pytest.approx(1, rel=1e-4)
-
-
-def collect(directions):
-    groups = {}
-    for row in directions:
-        groups.setdefault((row["layer"], row["weights"], row["about"]), []).append(row)
-    assert all([row["decile"] for row in part] == list("0123456789") for part in groups.values())
-    return groups
-
-
-def test_an_energy_is_the_mean_square_of_the_inputs_along_the_vectors(run, digits, directions):
-    weights = weights_of(run)
-    x = activations(weights, digits.train_images)[0][1]
-    V = rmtlib.spectrum(weights["dense2.weight"]).input_vectors
-    along = x @ V.T
-    for about, energy in (("zero", np.mean(along**2, 0)), ("mean", along.var(0))):
-        part = collect(directions)["dense2", "trained", about]
-        expected = energy[-52:].mean() / energy.mean()
-        assert float(part[9]["energy"]) == pytest.approx(expected, rel=1e-3)
-
-
-def test_vectors_that_know_nothing_of_the_images_stay_within_the_band_of_random_ones(directions):
-    # deeper layers do not: the layers before them have been trained through their weights
-    rows = [row for row in directions if (row["layer"], row["weights"]) == ("dense1", "initial")]
-    assert len(rows) == 20
-    assert all(float(row["low"]) <= float(row["energy"]) <= float(row["high"]) for row in rows)
-
-
 # The tables of the book
 
 
 def test_the_compressed_networks_are_the_runs_that_ship():
-    whole = {row["run"]: row for row in read(FILTERING / "compression.csv") if row["treatment"] == "none"}
+    whole = {row["run"]: row for row in read(DATA / "filtering" / "compression.csv") if row["treatment"] == "none"}
     mlp512 = [row for name, row in whole.items() if name.startswith("mlp512-")]
     assert len(mlp512) == 3
     for row in mlp512:
-        run = load_run(row["run"], folder=ROOT / "data" / "runs")
+        run = load_run(row["run"], folder=DATA / "runs")
         assert float(row["accuracy"]) == pytest.approx(run.test_accuracy, abs=3e-4)
         assert int(row["parameters"]) == 512 * (3072 + 512 + 512)
-
-
-def test_measured_directions_are_those_of_the_filtered_networks():
-    rows = read(FILTERING / "directions.csv")
-    assert {row["run"] for row in rows} == {row["run"] for row in read(FILTERING / "mlp512.csv")}
-    row = next(row for row in rows if (row["layer"], row["weights"], row["decile"]) == ("dense2", "trained", "9"))
-    nu = rmtlib.spectrum(rmtlib.load_weights(load_run(row["run"], folder=ROOT / "data" / "runs"))["dense2"].matrix).nu
-    assert float(row["nu2"]) == pytest.approx(np.sum(nu[-52:] ** 2) / np.sum(nu**2), rel=1e-4)

@@ -115,7 +115,10 @@ def test_rows_of_real_layers_are_counted_from_the_initial_spectrum():
     ("call", "message"),
     [
         (lambda: describe({}, {}), "layers must hold at least one"),
-        (lambda: describe(networks() | {("rich", 0): unfitted()}, LARGEST), r"a bulk that can be fitted; \('rich', 0\) have none"),
+        (
+            lambda: describe(networks() | {("rich", 0): unfitted()}, LARGEST),
+            r"a bulk that can be fitted; \('rich', 0\) have none",
+        ),
         (lambda: describe(networks(), {0: 2.0}), "a value for every seed; there is none for 1, 2, 3, 4"),
         (lambda: decided({k: s for k, s in networks().items() if (k[0] == "rich") == (k[1] < 2)}), "of the same seed"),
         (lambda: decided(networks(), spread=0.0), "spread must be a number above 0; got 0.0"),
@@ -173,7 +176,9 @@ def test_one_seed_is_one_run_of_each_regime(folder):
 
 def test_a_seed_that_several_runs_share_is_refused(folder):
     write_run(folder, "rich-again", laziness=0.5, batch_size=16)
-    with pytest.raises(RunError, match="settings must tell one rich run with seed 0; there are rich-again, rich0|rich0, rich-again"):
+    with pytest.raises(
+        RunError, match="settings must tell one rich run with seed 0; there are rich-again, rich0|rich0, rich-again"
+    ):
         runs_of_seed(0, folder=folder)
 
 
