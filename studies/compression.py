@@ -104,7 +104,8 @@ def read(folder: Path | None = None) -> pd.DataFrame:
     table = pd.concat([pd.read_csv(folder / f"{name}.csv") for name in TABLES], ignore_index=True)
     table[PERCENT] *= 100
     table.insert(0, "network", table["run"].str.partition("-")[0])
-    table.insert(1, "regime", table["laziness"].map({alpha: regime for regime, alpha in REGIMES.items()}))
+    regimes = table["laziness"].map({alpha: regime for regime, alpha in REGIMES.items()})
+    table.insert(1, "regime", pd.Categorical(regimes, categories=list(REGIMES), ordered=True))
     return table
 
 
@@ -121,16 +122,14 @@ def by_treatment(table: pd.DataFrame, values: str = "accuracy") -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Rows by network, regime and budget, as they were measured; a treatment that was not tried is NaN.
+        Rows by network, regime and budget; a treatment that was not tried is NaN.
     """
-    rows = ["network", "regime", "budget"]
     treated = table[table["treatment"] != "none"]
-    measured = pd.MultiIndex.from_frame(treated[rows].drop_duplicates())
-    return treated.pivot(index=rows, columns="treatment", values=values).loc[measured]
+    return treated.pivot(index=["network", "regime", "budget"], columns="treatment", values=values)
 
 
 def times_faster(shape: tuple[int, int], folder: Path | None = None) -> pd.DataFrame:
-    """How many times faster than the dense layer a compressed one of this shape is, by ``benchmarks/factored_forward.py``.
+    """How many times faster than a dense layer of this shape the compressed one was, by ``benchmarks/factored_forward.py``.
 
     Parameters
     ----------
