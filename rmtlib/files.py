@@ -30,7 +30,7 @@ def atomic_file(path: str | os.PathLike) -> Iterator[Path]:
     part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield part
-        with open(part, "rb") as file:
+        with open(part, "r+b") as file:
             os.fsync(file.fileno())
         os.replace(part, path)
     except BaseException:
