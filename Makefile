@@ -72,7 +72,7 @@ serve: book  ## build the book and serve it on http://localhost:8000; EDITION as
 	$(BIN)/python -m http.server 8000 --directory $(BUILT)/html
 
 run: $(INSTALLED)  ## train one network: make run ARGS="-p dataset cifar10 -p laziness 0.5"
-	$(BIN)/python -m rmtlib.learning.launch chapters/03_training.md $(ARGS)
+	$(BIN)/python -m rmtlib.learning.launch chapters/09_training.md $(ARGS)
 
 report: $(INSTALLED)  ## report on any network: make report WEIGHTS=my.safetensors [OUT=report]
 	$(BIN)/python -m rmtlib.report "$(WEIGHTS)" --output "$(or $(OUT),report)" $(ARGS)
@@ -89,7 +89,7 @@ $(CLASSROOM): requirements-classroom.txt $(INSTALLED)
 
 SEED_0 := $(addprefix mlp512-cifar10-alpha,0.5-seed0 1-seed0 5-seed0)
 WIDE := mlp1024-cifar10-alpha1-seed0
-CONVOLUTIONAL := minialexnet-cifar10-alpha1-seed0
+CONVOLUTIONAL := minialexnet-cifar10-alpha1-seed0-epochs5-decay0.6-l2_0.0002
 NOISY := $(addprefix mlp512-cifar10-alpha1-seed,0-noise0.2 0-noise0.4 1-noise0.4 2-noise0.4 0-noise0.6)
 
 data: $(INSTALLED)  ## train again the networks that ship in data/runs (a day)

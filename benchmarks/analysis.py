@@ -161,7 +161,7 @@ first, second = np.transpose([[float(value) for value in run.split()] for run in
 line("first rmtlib.analyse over the second", first / second, "no warm-up: about 1")
 
 print("4096 levels")
-nu = rmtlib.calibration.noise_singular_values((4096, 4096), 0)
+nu = rmtlib.null_laws.noise_singular_values((4096, 4096), 0)
 xi, lengths, rng = rmtlib.unfold(nu), np.linspace(1, 20, 20), np.random.default_rng(0)
 times = seconds(
     {
@@ -183,7 +183,7 @@ line("rmtlib.number_variance_curve, with standard errors", 1e3 * times["curve"],
 line("empyricalRMT's sampled number variance", 1e3 * times["sampled"], unit=" ms")
 line("sampled over rmtlib.number_variance", times["sampled"] / times["exact"], digits=1)
 exact = float(rmtlib.laws.number_variance_goe(20.0))
-spectra = [rmtlib.calibration.noise_singular_values((1024, 1024), seed) for seed in range(40)]
+spectra = [rmtlib.null_laws.noise_singular_values((1024, 1024), seed) for seed in range(40)]
 levels = [rmtlib.unfold(nu, method="marchenko_pastur", shape=(1024, 1024), sigma=1.0) for nu in spectra]
 ours = np.array([rmtlib.number_variance(xi, 20.0) for xi in levels]) / exact
 theirs = np.array([sampled_number_variance(xi, [20.0], rng)[0] for xi in levels]) / exact

@@ -2,7 +2,7 @@
 
 Usage: sweep.py [--epochs 3] [--dataset cifar10] [--rounds 2]
 
-Both execute chapter 3, start-up of the kernels included. Rounds alternate; printed is each round and the median ratio, which
+Both execute chapter 9, start-up of the kernels included. Rounds alternate; printed is each round and the median ratio, which
 should be at least 1.2. CIFAR-10 comes from RMTLIB_DATA or a download.
 """
 
@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-CHAPTER = Path(__file__).parents[1] / "chapters" / "03_training.md"
+CHAPTER = Path(__file__).parents[1] / "chapters" / "09_training.md"
 SEEDS = range(4)
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from . import _checks
-from .calibration import benjamini_hochberg
+from . import checks
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
+from .multiple import benjamini_hochberg
 from .number_variance import NumberVariance, number_variance_curve
-from .porter_thomas import PorterThomasTest, _test_unit_rows
+from .porter_thomas import PorterThomasTest, unit_rows_test
 from .spacings import SpacingTest, spacing_ratios, spacing_test
 from .spectra import spectrum
 from .unfolding import unfold
@@ -239,7 +239,7 @@ def analyse(layer, *, a: int = 15, name: str | None = None) -> LayerAnalysis:
     name = name or (layer.name if isinstance(layer, Layer) else "matrix")
     decomposition = spectrum(matrix)
     nu = decomposition.nu
-    a = _checks.integer(a, "a", at_least=1)
+    a = checks.integer(a, "a", at_least=1)
     xi = unfold(nu, a=a)
     lengths = LENGTHS[LENGTHS < (xi[-1] - xi[0]) / 3]
     return LayerAnalysis(
@@ -252,8 +252,8 @@ def analyse(layer, *, a: int = 15, name: str | None = None) -> LayerAnalysis:
         ratio=float(spacing_ratios(nu).mean()),
         number_variance=number_variance_curve(xi, lengths, a=a),
         bulk=_bulk(nu, decomposition.shape, a),
-        input=_test_unit_rows(decomposition.input_vectors),
-        output=_test_unit_rows(decomposition.output_vectors),
+        input=unit_rows_test(decomposition.input_vectors),
+        output=unit_rows_test(decomposition.output_vectors),
     )
 
 
@@ -330,8 +330,8 @@ def analyse_network(
     >>> analyse_network(layers, progress=False)["levels"].tolist()
     [100, 90]
     """
-    a = _checks.integer(a, "a", at_least=1)
-    workers = _processors() if workers is None else _checks.integer(workers, "workers", at_least=1)
+    a = checks.integer(a, "a", at_least=1)
+    workers = _processors() if workers is None else checks.integer(workers, "workers", at_least=1)
     if not isinstance(weights, Mapping):
         raise ValueError(f"weights must be a mapping of names to layers, as load_weights gives; got {type(weights).__name__}")
     if csv is not None and not Path(csv).parent.is_dir():

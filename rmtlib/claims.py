@@ -107,7 +107,7 @@ class Claims:
         verdict = None if paper is None else REPRODUCED if abs(ours - paper) <= within else NOT_REPRODUCED
         numbers = {id: ours, f"{id}-error": error, f"{id}-paper": paper}
         glued = {key: _typeset(format(value, fmt)) for key, value in numbers.items() if value is not None}
-        _glue(glued | _verdict(id, verdict))
+        glue_texts(glued | _verdict(id, verdict))
         return Claim(id, ours, paper, verdict)
 
     def statement(self, id: str, holds: bool, *, expected: bool, evidence: str) -> Claim:
@@ -134,7 +134,7 @@ class Claims:
         holds = bool(holds)
         self._compare(holds == expected, f"{id}: came out {holds}, but the book records {expected} ({evidence})")
         verdict = REPRODUCED if holds else NOT_REPRODUCED
-        _glue({id: _typeset(evidence)} | _verdict(id, verdict))
+        glue_texts({id: _typeset(evidence)} | _verdict(id, verdict))
         return Claim(id, evidence, None, verdict)
 
     def untested(self, id: str, command: str, *, paper: float | None = None, fmt: str = ".3g") -> Claim:
@@ -162,7 +162,7 @@ class Claims:
             raise ClaimError(f"{id}: a claim that is not tested here needs the command that tests it")
         verdict = f"not tested here ({command})"
         numbers = {} if paper is None else {f"{id}-paper": _typeset(format(paper, fmt))}
-        _glue({id: NO_VALUE} | numbers | _verdict(id, verdict))
+        glue_texts({id: NO_VALUE} | numbers | _verdict(id, verdict))
         return Claim(id, NO_VALUE, paper, verdict)
 
     def _compare(self, agrees, message):
@@ -179,7 +179,8 @@ def _verdict(id, verdict):
     return {} if verdict is None else {f"{id}-verdict": verdict}
 
 
-def _glue(texts):
+def glue_texts(texts):
+    """Hand each text to the book under its key."""
     from myst_nb import glue
 
     for key, text in texts.items():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import _checks
+from . import checks
 
 __all__ = ["SpikedMatrix", "gaussian", "glorot_uniform", "goe", "spiked", "spiked_singular_value", "student_t"]
 
@@ -71,7 +71,7 @@ def gaussian(shape: tuple[int, ...], rng, *, sigma: float = 1.0) -> np.ndarray:
     ValueError
         If the shape is empty or ``sigma`` is not above 0.
     """
-    return np.random.default_rng(rng).normal(scale=_checks.positive(sigma, "sigma"), size=_shape(shape))
+    return np.random.default_rng(rng).normal(scale=checks.positive(sigma, "sigma"), size=_shape(shape))
 
 
 def student_t(shape: tuple[int, ...], rng, *, df: float, sigma: float = 1.0) -> np.ndarray:
@@ -107,9 +107,9 @@ def student_t(shape: tuple[int, ...], rng, *, df: float, sigma: float = 1.0) -> 
     ----------
     Bai, Silverstein and Yin, J. Multivariate Anal. 26, 166 (1988).
     """
-    if _checks.positive(df, "df") <= 2:
+    if checks.positive(df, "df") <= 2:
         raise ValueError(f"df must be above 2, where the standard deviation is finite; got {df!r}")
-    scale = _checks.positive(sigma, "sigma") / np.sqrt(df / (df - 2))
+    scale = checks.positive(sigma, "sigma") / np.sqrt(df / (df - 2))
     return scale * np.random.default_rng(rng).standard_t(df, size=_shape(shape))
 
 
@@ -144,7 +144,7 @@ def goe(n: int, rng) -> np.ndarray:
     >>> bool((H == H.T).all()), round(float(np.linalg.eigvalsh(H)[-1] / 20), 1)
     (True, 2.0)
     """
-    n = _checks.integer(n, "n", at_least=1)
+    n = checks.integer(n, "n", at_least=1)
     A = np.random.default_rng(rng).normal(size=(n, n))
     return (A + A.T) / np.sqrt(2)
 
@@ -251,7 +251,7 @@ def spiked(shape: tuple[int, int], rng, *, strengths, sigma: float | None = None
     t = np.sort(np.atleast_1d(np.asarray(strengths, dtype=np.float64)))
     if t.ndim != 1 or not 1 <= len(t) <= m or not (np.isfinite(t) & (t > 0)).all():
         raise ValueError(f"strengths must hold 1 to {m} finite numbers above 0; got {strengths!r}")
-    sigma = 1 / np.sqrt(n) if sigma is None else _checks.positive(sigma, "sigma")
+    sigma = 1 / np.sqrt(n) if sigma is None else checks.positive(sigma, "sigma")
     rng = np.random.default_rng(rng)
     noise = rng.normal(scale=sigma, size=shape)
     left, right = (_orthonormal_rows(len(t), length, rng) for length in shape)
@@ -284,7 +284,7 @@ def spiked_singular_value(t, c: float):
     >>> spiked_singular_value([0.5, 2.0], 1.0)
     array([2. , 2.5])
     """
-    if _checks.positive(c, "c") > 1:
+    if checks.positive(c, "c") > 1:
         raise ValueError(f"c = m/n must be at most 1; got {c!r}")
     t = np.asarray(t, dtype=np.float64)
     if not (np.isfinite(t) & (t >= 0)).all():

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from . import _checks, _sinks
+from . import _sinks, checks
 from ._sources import read_tensor
 from .marchenko_pastur import fit_marchenko_pastur
 from .shrinkage import SHRINKERS, LowRankFactors, decompose, low_rank_factors, shrink_singular_values, spiked_strength, truncate
@@ -123,7 +123,7 @@ def filter_matrix(W, *, cut="edge", shrink: bool | str = True, a: int = 15) -> F
     >>> filtered.rank, filtered.nu[-3:].round(1), filtered.filtered_nu[-3:].round(1)
     (3, array([2. , 2.4, 3.3]), array([1. , 1.7, 2.8]))
     """
-    W = _checks.matrix(W)
+    W = checks.matrix(W)
     kind = _shrinker(shrink)
     levels = min(W.shape)
     rank = None if _is_edge(cut) else _kept(cut, levels, "cut")
@@ -212,7 +212,7 @@ def filter_network(
 
     sink = _sinks.open_sink(model_or_weights, output)
     _shrinker(shrink)
-    a = _checks.integer(a, "a", at_least=1)
+    a = checks.integer(a, "a", at_least=1)
     weights = load_weights(model_or_weights, min_levels=min_levels, groups=groups, layout=layout)
     cuts = _cuts(weights, cut, layers)
     rows = []

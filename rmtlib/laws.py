@@ -24,7 +24,7 @@ import numpy as np
 from numpy.polynomial import Chebyshev
 from scipy import special
 
-from . import _checks
+from . import checks
 
 __all__ = [
     "GOESpacing",
@@ -177,7 +177,7 @@ class WignerSurmise(Law):
     beta: int = 1
 
     def __post_init__(self):
-        _checks.choice(self.beta, "beta", (1, 2, 4))
+        checks.choice(self.beta, "beta", (1, 2, 4))
 
     def __call__(self, beta: int = 1) -> WignerSurmise:
         """The same law for another ``beta``."""
@@ -269,7 +269,7 @@ class PorterThomas(Law):
     m: int
 
     def __post_init__(self):
-        _checks.integer(self.m, "m", at_least=1)
+        checks.integer(self.m, "m", at_least=1)
 
     def mean(self):
         return 0.0
@@ -340,9 +340,9 @@ class MarchenkoPastur(Law):
     sigma: float = 1.0
 
     def __post_init__(self):
-        if _checks.positive(self.q, "q") > 1:
+        if checks.positive(self.q, "q") > 1:
             raise ValueError(f"q = m/n must be at most 1; got {self.q!r}: transpose the matrix, so that n >= m")
-        _checks.positive(self.sigma, "sigma")
+        checks.positive(self.sigma, "sigma")
 
     @property
     def nu_minus(self) -> float:
@@ -495,7 +495,7 @@ class TracyWidom(_Spliced):
     beta: int = 1
 
     def __post_init__(self):
-        _checks.choice(self.beta, "beta", (1, 2))
+        checks.choice(self.beta, "beta", (1, 2))
 
     def __call__(self, beta: int = 1) -> TracyWidom:
         """The same law for another ``beta``."""
@@ -638,11 +638,11 @@ def number_variance_unfolded(L, a: int = 15):
     array([-0.034, -0.106, -0.275])
     """
     L = _lengths(L)
-    a = _checks.integer(a, "a", at_least=1)
+    a = checks.integer(a, "a", at_least=1)
     cutoff = 9 / (2 * np.pi * a)
     edges = np.linspace(0, cutoff, 5 + int(cutoff * L.max(initial=1)))
     f, weights = _quadrature(np.union1d(edges, min(cutoff, 1.0)))
-    removed = 2 * weights * _power_spectrum(f) * (1 - _unfolding_response(f, a) ** 2)
+    removed = 2 * weights * _power_spectrum(f) * (1 - unfolding_response(f, a) ** 2)
     return _fill(L, True, lambda x: _sigma2_goe(x) - [removed @ (length * np.sinc(f * length)) ** 2 for length in x])
 
 
@@ -771,7 +771,7 @@ def _power_spectrum(f):
     return np.where(f < 1, 2 * f - f * np.log1p(2 * f), 2 - short * np.log1p(2 / (2 * short - 1)))
 
 
-def _unfolding_response(f, a):
+def unfolding_response(f, a):
     """Factor by which broadened unfolding multiplies a displacement of the levels with wave number ``f``."""
     x = 2 * np.pi * a * f
     return 1 - np.exp(-(x**2) / 2) * (1 + x * np.sin(x))
@@ -789,7 +789,7 @@ def _rigidity(sigma2, L):
     return out
 
 
-def _goe_determinant(s, order=30):
+def goe_determinant(s, order=30):
     """Survival function and density of the spacing ``s``, an array, from the Fredholm determinant."""
     x, w = _gauss_legendre(order)
     x, root = (1 + x) / 2, np.sqrt(w / 2)
@@ -814,10 +814,10 @@ def _goe_table():
     def left(s):
         # the density is integrated, because 1 - sf has no digits left at small s
         x, w = _gauss_legendre(20)
-        return np.log(_goe_determinant(s[:, None] * (1 + x) / 2)[1] @ w / (2 * s))
+        return np.log(goe_determinant(s[:, None] * (1 + x) / 2)[1] @ w / (2 * s))
 
     def right(s):
-        return np.log(_goe_determinant(s)[0]) - right_tail(s)[0]
+        return np.log(goe_determinant(s)[0]) - right_tail(s)[0]
 
     return (
         (left_tail, Chebyshev.interpolate(left, 32, domain=[0, 2.5])),
@@ -826,7 +826,7 @@ def _goe_table():
     )
 
 
-def _airy_determinant(x, beta, order=48):
+def airy_determinant(x, beta, order=48):
     """Logarithm of the distribution function and the survival function at ``x``, a float, from the Fredholm determinant."""
     # beyond the 18th unit from the origin the Airy function is below 1e-22
     nodes, w = _quadrature(np.array([0.0, max(18 - x, 6.0)]), order)
@@ -850,10 +850,10 @@ def _tracy_widom_table(beta):
         return value, np.where(x > 12, -beta * np.sqrt(far) - 0.75 * beta / far, 0.0)
 
     def left(x):
-        return np.array([_airy_determinant(point, beta)[0] for point in x]) - left_tail(x)[0]
+        return np.array([airy_determinant(point, beta)[0] for point in x]) - left_tail(x)[0]
 
     def right(x):
-        return np.log([_airy_determinant(point, beta)[1] for point in x]) - right_tail(x)[0]
+        return np.log([airy_determinant(point, beta)[1] for point in x]) - right_tail(x)[0]
 
     split = -3.5
     return (

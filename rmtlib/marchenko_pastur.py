@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.optimize
 
-from . import _checks, laws
+from . import checks, laws
 
 __all__ = ["MarchenkoPasturFit", "Noise", "fit_marchenko_pastur", "fit_noise"]
 
@@ -166,16 +166,16 @@ def fit_marchenko_pastur(
     (3, 0, 0.1)
     """
     nu, n, m = _singular_values(nu, shape)
-    a = _checks.integer(a, "a", at_least=1)
+    a = checks.integer(a, "a", at_least=1)
     if 2 * a >= m:
         raise ValueError(f"a must be below half of the {m} levels; got {a}: a smaller half window broadens less")
-    _checks.choice(method, "method", tuple(METHODS))
-    _checks.choice(reflect, "reflect", (None, True, False))
+    checks.choice(method, "method", tuple(METHODS))
+    checks.choice(reflect, "reflect", (None, True, False))
     reflect = m / n >= 0.95 if reflect is None else bool(reflect)
     keep = METHODS[method] if keep is None else _share(keep, "keep")
     level = _share(level, "level")
 
-    grid, density = _broadened_density(nu, a, reflect)
+    grid, density = broadened_density(nu, a, reflect)
     peak = np.argmax(density)
     used = (grid <= grid[peak]) | (density > keep * density[peak])
     window = np.flatnonzero(np.interp(nu, grid, used) > 0.5)
@@ -262,9 +262,9 @@ def fit_noise(nu, shape: tuple[int, int], window, *, level: float = LEVEL) -> No
 
 
 def _singular_values(nu, shape):
-    nu = _checks.levels(nu, "nu", at_least=10)
+    nu = checks.levels(nu, "nu", at_least=10)
     try:
-        n, m = (_checks.integer(side, "shape", at_least=1) for side in sorted(shape, reverse=True))
+        n, m = (checks.integer(side, "shape", at_least=1) for side in sorted(shape, reverse=True))
     except (TypeError, ValueError):
         raise ValueError(f"shape must be the two whole numbers of rows and columns; got {shape!r}") from None
     if len(nu) != m:
@@ -277,7 +277,7 @@ def _singular_values(nu, shape):
 
 
 def _share(value, name):
-    if _checks.positive(value, name) >= 1:
+    if checks.positive(value, name) >= 1:
         raise ValueError(f"{name} must be between 0 and 1; got {value!r}")
     return float(value)
 
@@ -287,7 +287,7 @@ def _law(lower, upper):
     return laws.marchenko_pastur(((upper - lower) / (upper + lower)) ** 2, (upper + lower) / 2)
 
 
-def _broadened_density(nu, a, reflect):
+def broadened_density(nu, a, reflect):
     """Grid over the bulk and the broadened density on it."""
     m = len(nu)
     levels = np.concatenate([-nu[::-1], nu]) if reflect else nu

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import _checks
+from . import checks
 
 __all__ = ["NumberVariance", "number_variance", "number_variance_curve", "rigidity"]
 
@@ -145,7 +145,7 @@ def number_variance_curve(xi, L, *, centers: str = "uniform", a: int | None = No
     values = np.array([_mean(*piece) for piece in pieces])
     errors = np.array([_standard_error(*piece, BLOCK * length) for piece, length in zip(pieces, L, strict=True)])
     short = np.array([weights.sum() for _, weights in pieces]) < 2 * BLOCK * L
-    filtered = np.zeros(len(L), dtype=bool) if a is None else L > TRUSTED * _checks.integer(a, "a", at_least=1)
+    filtered = np.zeros(len(L), dtype=bool) if a is None else L > TRUSTED * checks.integer(a, "a", at_least=1)
     warnings = []
     if filtered.any():
         warnings.append(
@@ -204,8 +204,8 @@ def rigidity(xi, L) -> np.ndarray:
 
 
 def _arguments(xi, L, centers):
-    xi = _checks.unfolded(xi)
-    _checks.choice(centers, "centers", ("uniform", "levels"))
+    xi = checks.unfolded(xi)
+    checks.choice(centers, "centers", ("uniform", "levels"))
     L = np.asarray(L, dtype=np.float64)
     extent = xi[-1] - xi[0]
     wrong = ~((L > 0) & (L < extent))

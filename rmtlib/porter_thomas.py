@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import _checks, _kolmogorov, calibration
+from . import checks, kolmogorov, multiple, null_laws
 
 __all__ = ["PorterThomasTest", "participation_ratio", "porter_thomas"]
 
@@ -48,9 +48,9 @@ class PorterThomasTest:
     def band(self) -> tuple[float, float]:
         """Lower and upper level that the whole curve of noise stays within, with probability 0.95.
 
-        `rmtlib.calibration.moving_mean_band` simulates it when it is first asked for: 0.3 s for 2048 vectors.
+        `rmtlib.multiple.moving_mean_band` simulates it when it is first asked for: 0.3 s for 2048 vectors.
         """
-        return calibration.moving_mean_band(len(self.statistic), window=len(self.statistic) - len(self.moving_mean) + 1)
+        return multiple.moving_mean_band(len(self.statistic), window=len(self.statistic) - len(self.moving_mean) + 1)
 
 
 def porter_thomas(vectors, *, window: int = 15) -> PorterThomasTest:
@@ -87,13 +87,13 @@ def porter_thomas(vectors, *, window: int = 15) -> PorterThomasTest:
     """
     vectors = _unit_rows(vectors)
     k, m = vectors.shape
-    if m < calibration.FEWEST_ENTRIES:
-        raise ValueError(f"vectors must have at least {calibration.FEWEST_ENTRIES} entries each; got {m}")
-    if _checks.integer(window, "window", at_least=1) % 2 == 0:
+    if m < null_laws.FEWEST_ENTRIES:
+        raise ValueError(f"vectors must have at least {null_laws.FEWEST_ENTRIES} entries each; got {m}")
+    if checks.integer(window, "window", at_least=1) % 2 == 0:
         raise ValueError(f"window must be odd, to have a vector in its middle; got {window}")
     if window > k:
         raise ValueError(f"window must be at most the number of vectors, {k}; got {window}")
-    return _test_unit_rows(vectors, window)
+    return unit_rows_test(vectors, window)
 
 
 def participation_ratio(vectors) -> np.ndarray:
@@ -124,24 +124,24 @@ def participation_ratio(vectors) -> np.ndarray:
     return 1 / np.sum(np.square(vectors, dtype=np.float64) ** 2, axis=1)
 
 
-def _test_unit_rows(vectors: np.ndarray, window: int = 15) -> PorterThomasTest:
+def unit_rows_test(vectors: np.ndarray, window: int = 15) -> PorterThomasTest:
     """The test itself, of rows that are known to be finite and of length 1."""
     k, m = vectors.shape
-    statistic = _kolmogorov.normal_statistic(vectors)
-    pvalue = _kolmogorov.pvalue(statistic, m)
-    calibrated = calibration.vector_pvalue(pvalue, m)
+    statistic = kolmogorov.normal_statistic(vectors)
+    pvalue = kolmogorov.pvalue(statistic, m)
+    calibrated = null_laws.vector_pvalue(pvalue, m)
     return PorterThomasTest(
         statistic=statistic,
         pvalue=pvalue,
         calibrated_pvalue=calibrated,
-        qvalue=calibration.benjamini_hochberg(calibrated),
+        qvalue=multiple.benjamini_hochberg(calibrated),
         positions=np.arange(window // 2, k - window // 2),
-        moving_mean=calibration.moving_mean(calibrated, window),
+        moving_mean=multiple.moving_mean(calibrated, window),
     )
 
 
 def _unit_rows(vectors) -> np.ndarray:
-    vectors = _checks.matrix(vectors, "vectors")
+    vectors = checks.matrix(vectors, "vectors")
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     worst = int(np.argmax(np.abs(lengths - 1)))
     if abs(lengths[worst] - 1) > 1e-3:

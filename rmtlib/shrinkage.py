@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import _checks, spectra
+from . import checks, spectra
 
 __all__ = ["LowRankFactors", "low_rank_factors", "shrink_singular_values", "spiked_strength", "truncate"]
 
@@ -123,8 +123,8 @@ def shrink_singular_values(nu, shape: tuple[int, int], *, sigma: float, kind: st
     >>> shrink_singular_values([30.0, 50.0], (400, 400), sigma=1.0)
     array([ 0., 30.])
     """
-    _checks.choice(kind, "kind", SHRINKERS)
-    scale = _checks.positive(sigma, "sigma")
+    checks.choice(kind, "kind", SHRINKERS)
+    scale = checks.positive(sigma, "sigma")
     n, m = _sides(shape)
     scale *= np.sqrt(n)
     y, c = _scaled(np.divide(nu, scale), m / n)
@@ -187,8 +187,8 @@ def low_rank_factors(W, rank: int) -> LowRankFactors:
     ValueError
         If ``W`` is not a finite real matrix, or ``rank`` is out of range.
     """
-    W = _checks.matrix(W)
-    rank = _checks.integer(rank, "rank", at_least=1)
+    W = checks.matrix(W)
+    rank = checks.integer(rank, "rank", at_least=1)
     if rank > min(W.shape):
         raise ValueError(f"rank must be at most the smaller side of W, {min(W.shape)}; got {rank}")
     nu, inputs, outputs = decompose(W)
@@ -199,20 +199,20 @@ def low_rank_factors(W, rank: int) -> LowRankFactors:
 def decompose(W):
     """Singular values and vectors as `rmtlib.spectrum` computes them, but of matrices of any rank."""
     largest = float(np.abs(W).max())
-    found = spectra._from_gram(W, True) if 1e-100 < largest < 1e100 else None
-    return spectra._from_svd(W, True) if found is None else found
+    found = spectra.by_gram(W, True) if 1e-100 < largest < 1e100 else None
+    return spectra.by_svd(W, True) if found is None else found
 
 
 def _sides(shape):
     try:
-        n, m = (_checks.integer(side, "shape", at_least=1) for side in sorted(shape, reverse=True))
+        n, m = (checks.integer(side, "shape", at_least=1) for side in sorted(shape, reverse=True))
     except (TypeError, ValueError):
         raise ValueError(f"shape must be the two whole numbers of rows and columns; got {shape!r}") from None
     return n, m
 
 
 def _scaled(nu, c):
-    if _checks.positive(c, "c") > 1:
+    if checks.positive(c, "c") > 1:
         raise ValueError(f"c = m/n must be at most 1; got {c!r}")
     y = np.asarray(nu, dtype=np.float64)
     if not (np.isfinite(y) & (y >= 0)).all():

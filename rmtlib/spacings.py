@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import _checks, _kolmogorov, calibration
+from . import checks, kolmogorov, null_laws
 
 __all__ = ["SpacingTest", "spacing_ratios", "spacing_test", "spacings"]
 
@@ -64,7 +64,7 @@ def spacings(xi) -> np.ndarray:
     >>> spacings([0.2, 1.0, 2.5, 3.1])
     array([0.8, 1.5, 0.6])
     """
-    return np.diff(_checks.unfolded(xi))
+    return np.diff(checks.unfolded(xi))
 
 
 def spacing_ratios(nu) -> np.ndarray:
@@ -100,7 +100,7 @@ def spacing_ratios(nu) -> np.ndarray:
     >>> spacing_ratios([0.0, 1.0, 3.0, 4.0])
     array([0.5, 0.5])
     """
-    gaps = np.diff(_checks.levels(nu, "nu", at_least=3))
+    gaps = np.diff(checks.levels(nu, "nu", at_least=3))
     larger = np.maximum(gaps[1:], gaps[:-1])
     if not larger.all():
         raise ValueError("nu must not hold three equal levels in a row; the ratio of two vanishing gaps is undefined")
@@ -108,7 +108,7 @@ def spacing_ratios(nu) -> np.ndarray:
 
 
 def spacing_test(
-    xi, *, method: str = "broadened", a: int = 15, degree: int = 7, null: calibration.NullLaw | None = None
+    xi, *, method: str = "broadened", a: int = 15, degree: int = 7, null: null_laws.NullLaw | None = None
 ) -> SpacingTest:
     """Compare the spacings with the Wigner surmise by a one-sample Kolmogorov-Smirnov test.
 
@@ -119,8 +119,8 @@ def spacing_test(
     method, a, degree
         How ``xi`` was unfolded, with the words of `rmtlib.unfold`; they select the null law.
     null : NullLaw, optional
-        A null law of your own, from `rmtlib.calibration.simulate_spacing_null`, for example with another law of
-        the entries. By default `rmtlib.calibration.spacing_null`.
+        A null law of your own, from `rmtlib.null_laws.simulate_spacing_null`, for example with another law of
+        the entries. By default `rmtlib.null_laws.spacing_null`.
 
     Returns
     -------
@@ -146,18 +146,18 @@ def spacing_test(
     Examples
     --------
     >>> import rmtlib
-    >>> nu = rmtlib.calibration.noise_singular_values((400, 300), 0)
+    >>> nu = rmtlib.null_laws.noise_singular_values((400, 300), 0)
     >>> test = spacing_test(rmtlib.unfold(nu))
     >>> test.n, test.calibrated_pvalue > 0.05
     (239, True)
     """
-    s = np.diff(_checks.unfolded(xi, at_least=calibration.FEWEST_SPACINGS + 1))
+    s = np.diff(checks.unfolded(xi, at_least=null_laws.FEWEST_SPACINGS + 1))
     if null is None:
-        null = calibration.spacing_null(len(s), method=method, a=a, degree=degree)
+        null = null_laws.spacing_null(len(s), method=method, a=a, degree=degree)
     elif null.n != len(s):
         raise ValueError(f"null must be the law for {len(s)} spacings, as xi has; got the law for {null.n}")
     from .laws import wigner_surmise
 
-    statistic = float(calibration.ks_statistic(wigner_surmise.cdf(np.sort(s))))
-    pvalue = _kolmogorov.pvalue(np.array([statistic]), len(s))
+    statistic = float(null_laws.ks_statistic(wigner_surmise.cdf(np.sort(s))))
+    pvalue = kolmogorov.pvalue(np.array([statistic]), len(s))
     return SpacingTest(statistic, float(pvalue[0]), float(null.pvalue(statistic)), len(s))

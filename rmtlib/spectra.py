@@ -16,7 +16,7 @@ import numpy as np
 import scipy.linalg
 from scipy.linalg import lapack
 
-from . import _checks
+from . import checks
 
 __all__ = ["Spectrum", "spectrum"]
 
@@ -96,7 +96,7 @@ def spectrum(W, vectors: bool = True, *, exact: bool = False) -> Spectrum:
     >>> s.nu, s.output_vectors.shape
     (array([1., 2.]), (2, 3))
     """
-    W = _checks.matrix(W)
+    W = checks.matrix(W)
     low, high = float(W.min()), float(W.max())
     if low == high == 0:
         raise ValueError("W is zero: it has no spectrum to analyse")
@@ -104,8 +104,8 @@ def spectrum(W, vectors: bool = True, *, exact: bool = False) -> Spectrum:
         raise ValueError(f"W is constant (every entry is {low:.6g}): it has rank 1 and no spectrum to analyse")
     result = None
     if not exact and 1e-100 < max(-low, high) < 1e100:
-        result = _from_gram(W, vectors)
-    nu, inputs, outputs = _from_svd(W, vectors) if result is None else result
+        result = by_gram(W, vectors)
+    nu, inputs, outputs = by_svd(W, vectors) if result is None else result
     zeros = np.count_nonzero(nu <= max(W.shape) * np.finfo(np.float64).eps * nu[-1])
     if zeros:
         raise ValueError(
@@ -115,12 +115,12 @@ def spectrum(W, vectors: bool = True, *, exact: bool = False) -> Spectrum:
     return Spectrum(nu, inputs, outputs, W.shape)
 
 
-def _from_gram(W, vectors):
+def by_gram(W, vectors):
     """Both sides by way of the smaller Gram matrix, or None where that would lose too many digits."""
     transposed = W.shape[0] < W.shape[1]
     A = W.T if transposed else W
     if vectors:
-        values, near = _eigh(_gram(A))
+        values, near = eigh_rows(_gram(A))
     else:
         values = scipy.linalg.eigh(_gram(A), eigvals_only=True, overwrite_a=True, check_finite=False, driver="evr")
     nu = np.sqrt(np.maximum(values, 0))
@@ -150,7 +150,7 @@ def _gram(A):
     return (A.T @ A).T
 
 
-def _eigh(A):
+def eigh_rows(A):
     """Eigenvalues, and eigenvectors as rows, of a symmetric matrix in Fortran order, which is overwritten.
 
     The three steps of LAPACK's ``dsyevd``. Between them half of the first one's result, which the second does not need, is let
@@ -181,7 +181,8 @@ def _from_second(A):
     return A.T.reshape(-1)[1 : 1 + n * (n - 1)].reshape((n - 1, n)).T
 
 
-def _from_svd(W, vectors):
+def by_svd(W, vectors):
+    """Singular values and, on demand, both sides as rows, by the singular value decomposition of the whole matrix."""
     W = W.astype(np.float64)
     if not vectors:
         return scipy.linalg.svdvals(W, overwrite_a=True, check_finite=False)[::-1].copy(), None, None

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from . import _checks
+from . import checks
 
 __all__ = ["HillEstimate", "PowerLawFit", "PowerLawTest", "fit_power_law", "hill", "power_law_test"]
 
@@ -125,7 +125,7 @@ def hill(x, k) -> HillEstimate:
     >>> hill(x, [50, 500]).exponent.round(1)
     array([3., 3.])
     """
-    x = _checks.levels(x, "x")
+    x = checks.levels(x, "x")
     counts = np.asarray(k)
     if not np.issubdtype(counts.dtype, np.integer) or counts.size == 0 or counts.min() < 1 or counts.max() >= len(x):
         raise ValueError(f"k must be whole numbers from 1 to {len(x) - 1}, one less than there are levels; got {k!r}")
@@ -180,7 +180,7 @@ def fit_power_law(x, *, xmin: float | None = None, min_tail: int = 50) -> PowerL
     x, min_tail = _sample(x, min_tail)
     if xmin is None:
         return _fit(x, _candidates(x, min_tail))
-    xmin = _checks.positive(xmin, "xmin")
+    xmin = checks.positive(xmin, "xmin")
     tail = x[np.searchsorted(x, xmin) :]
     if len(tail) < min_tail or tail[-1] == xmin:
         raise ValueError(f"xmin must leave at least {min_tail} levels that are not all equal to it; {xmin:g} leaves {len(tail)}")
@@ -232,7 +232,7 @@ def power_law_test(
     Clauset, Shalizi and Newman, SIAM Rev. 51, 661 (2009).
     """
     fit = fit_power_law(x, xmin=xmin, min_tail=min_tail)
-    draws = _checks.integer(draws, "draws", at_least=1)
+    draws = checks.integer(draws, "draws", at_least=1)
     rng = np.random.default_rng(rng)
     x = np.asarray(x, dtype=np.float64)
     below = x[: len(x) - fit.n_tail] if xmin is None else x[:0]
@@ -248,8 +248,8 @@ def power_law_test(
 
 
 def _sample(x, min_tail):
-    min_tail = _checks.integer(min_tail, "min_tail", at_least=2)
-    return _checks.levels(x, "x", at_least=min_tail), min_tail
+    min_tail = checks.integer(min_tail, "min_tail", at_least=2)
+    return checks.levels(x, "x", at_least=min_tail), min_tail
 
 
 def _candidates(x, min_tail):

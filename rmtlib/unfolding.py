@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import ndtr
 
-from . import _checks
+from . import checks
 
 __all__ = ["half_window", "unfold"]
 
@@ -93,13 +93,13 @@ def unfold(
     >>> len(xi), np.allclose(np.diff(xi)[40:-40], 1, atol=0.01)
     (140, True)
     """
-    nu = _checks.levels(nu, "nu")
-    _checks.choice(method, "method", ("broadened", "marchenko_pastur", "polynomial"))
+    nu = checks.levels(nu, "nu")
+    checks.choice(method, "method", ("broadened", "marchenko_pastur", "polynomial"))
     if method == "broadened":
-        return _broadened(nu, _checks.integer(a, "a", at_least=1), _checks.choice(edges, "edges", ("drop", "keep")))
+        return _broadened(nu, checks.integer(a, "a", at_least=1), checks.choice(edges, "edges", ("drop", "keep")))
     if method == "marchenko_pastur":
         return _marchenko_pastur(nu, shape, sigma)
-    return _polynomial(nu, _checks.integer(degree, "degree", at_least=1))
+    return _polynomial(nu, checks.integer(degree, "degree", at_least=1))
 
 
 def half_window(levels: int) -> int:
@@ -171,7 +171,7 @@ def _marchenko_pastur(nu, shape, sigma):
         quantiles = laws.marchenko_pastur(m / n).ppf((np.arange(m)[middle] + 0.5) / m)
         scale = (nu[middle] @ quantiles) / (quantiles @ quantiles)
     else:
-        scale = _checks.positive(sigma, "sigma") * np.sqrt(n)
+        scale = checks.positive(sigma, "sigma") * np.sqrt(n)
     return m * laws.marchenko_pastur(m / n, scale).cdf(nu)
 
 

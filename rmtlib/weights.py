@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _checks
+from . import checks
 from ._sources import Tensor, WeightsError, called, open_source, read_tensor
 from .pretrained import NETWORKS, fetch
 
@@ -208,9 +208,9 @@ def load_weights(
     >>> weights.skipped
     [Skipped(name='fc.bias', shape=(100,), reason='bias vector')]
     """
-    min_levels = _checks.integer(min_levels, "min_levels", at_least=2)
+    min_levels = checks.integer(min_levels, "min_levels", at_least=2)
     if layout is not None:
-        _checks.choice(layout, "layout", ("torch", "keras"))
+        checks.choice(layout, "layout", ("torch", "keras"))
     if isinstance(path_or_model, str) and path_or_model in NETWORKS:
         if initial:
             raise WeightsError(f"initial=True needs a run, which keeps its initial weights; {path_or_model} is pretrained")
@@ -218,7 +218,7 @@ def load_weights(
     tensors = open_source(path_or_model, initial)
     if not tensors:
         raise WeightsError(f"{called(path_or_model)} holds no tensors")
-    groups = {name: _checks.integer(n, f"groups[{name!r}]", at_least=1) for name, n in (groups or {}).items()}
+    groups = {name: checks.integer(n, f"groups[{name!r}]", at_least=1) for name, n in (groups or {}).items()}
     # transformers' GPT-2 stores (in, out) under names that other codes use for (out, in): its c_attn (d, 3 d) gives it away.
     gpt2 = any(t.name.endswith("c_attn.weight") and len(t.shape) == 2 and t.shape[1] == 3 * t.shape[0] for t in tensors)
     repeated = Counter(ENDING.sub("", tensor.name) for tensor in tensors)

@@ -13,7 +13,7 @@ from rmtlib.ensembles import glorot_uniform
 from rmtlib.learning import training
 from rmtlib.learning.architectures import NETWORKS, LocalResponseNorm, build_network, initialize
 from rmtlib.learning.datasets import load_dataset
-from rmtlib.learning.training import TrainingConfig, accuracy, train
+from rmtlib.learning.training import TrainingConfig, accuracy, sgd, train
 
 CIFAR10 = (3, 32, 32)
 PIXELS = 3 * 32 * 32
@@ -98,7 +98,7 @@ def test_networks_give_one_logit_a_class_on_digits(name):
 
 
 def test_an_unknown_network_is_refused():
-    with pytest.raises(ValueError, match="network must be one of mlp512, mlp1024, minialexnet; got 'mlp'"):
+    with pytest.raises(ValueError, match="network must be one of mlp512, mlp1024, minialexnet, minialexnet3x3; got 'mlp'"):
         build_network("mlp", shape=(1, 8, 8), n_classes=10)
 
 
@@ -238,7 +238,7 @@ class _Stop(Exception):
 
 def test_mini_alexnet_learns_and_resumes_bit_by_bit(few_digits, tmp_path, monkeypatch):
     whole = train(CONFIG, folder=tmp_path / "whole", progress=False)
-    assert whole.name == "minialexnet-digits-alpha1-seed0"
+    assert whole.name == CONFIG.name == "minialexnet-digits-alpha1-seed0-epochs3-batch16-rate0.03-l2_0.0002"
     loss = whole.history["train_loss"]
     assert loss[0] == pytest.approx(np.log(10), rel=0.1)
     assert loss[-1] < loss[0] - 0.1
@@ -278,3 +278,34 @@ def test_training_crops_at_random_and_evaluation_does_not(few_digits, tmp_path, 
     for x, batch in zip(first, order.reshape(5, 16), strict=False):
         assert torch.equal(x, network.augment(torch.from_numpy(few_digits.train_images[batch]), rng))
         assert not torch.equal(x[:, 0], centre[batch])
+
+
+def test_the_later_reading_of_minialexnet_is_what_keras_would_build():
+    network = build_network("minialexnet3x3", shape=CIFAR10, n_classes=10)
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.named_parameters() if tensor.ndim > 1}
+    assert shapes == {
+        "conv1.weight": (300, 3, 5, 5),
+        "conv2.weight": (150, 300, 3, 3),
+        "dense1.weight": (384, 150 * 8 * 8),
+        "dense2.weight": (192, 384),
+        "dense3.weight": (10, 192),
+    }
+    kinds = {type(module).__name__ for module in network}
+    assert "LocalResponseNorm" not in kinds
+    pictures, rng = torch.randn(2, 3 * 32 * 32), np.random.default_rng(0)
+    assert network.augment(pictures, rng) is pictures
+    assert network.crop(pictures).shape == (2, 3, 32, 32)
+    assert network(pictures).shape == (2, 10)
+
+
+def test_the_later_reading_regularises_its_first_two_dense_layers_alone():
+    network = build_network("minialexnet3x3", shape=CIFAR10, n_classes=10)
+    decayed, others = sgd(network, TrainingConfig(network="minialexnet3x3", weight_decay=2e-4)).param_groups
+    assert {id(p) for p in decayed["params"]} == {id(network.get_parameter(f"dense{i}.weight")) for i in (1, 2)}
+    assert (decayed["weight_decay"], others["weight_decay"]) == (2e-4, 0)
+    assert len(decayed["params"]) + len(others["params"]) == len(list(network.parameters()))
+
+
+def test_images_too_small_for_the_later_reading_are_refused():
+    with pytest.raises(ValueError, match=r"shape must hold images of at least 8 x 8 pixels for minialexnet3x3; got \(1, 8, 7\)"):
+        build_network("minialexnet3x3", shape=(1, 8, 7), n_classes=10)

@@ -82,7 +82,7 @@ def test_no_glued_number_is_missing(name):
 
 
 def test_regimes_page_shows_figure_3():
-    captions = " ".join(Elements("chapters/09_learning_regimes").text)
+    captions = " ".join(Elements("chapters/10_learning_regimes").text)
     assert "Second layer of MLP512 trained rich, typical and lazy" in captions
 
 

@@ -167,17 +167,17 @@ def test_figures_are_not_shrunk_beyond_recognition_on_a_phone(phone):
 
 
 def test_page_loads_on_a_phone_and_its_menu_opens(browser):
-    visit = Visit(browser, "chapters/09_learning_regimes", viewport=PHONE)
+    visit = Visit(browser, "chapters/10_learning_regimes", viewport=PHONE)
     assert visit.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
     visit.page.locator(".primary-toggle").first.click()
     visit.page.get_by_role("link", name="Fit the bulk").first.click()
-    visit.page.wait_for_url("**/07_marchenko_pastur.html")
+    visit.page.wait_for_url("**/03_marchenko_pastur.html")
     assert visit.problems == []
     visit.close()
 
 
 def test_chapters_have_maths(browser):
-    visit = Visit(browser, "chapters/07_marchenko_pastur")
+    visit = Visit(browser, "chapters/03_marchenko_pastur")
     assert visit.page.locator("article mjx-container").count() > 10
     visit.close()
 
@@ -191,7 +191,7 @@ def test_search_finds_porter_thomas(browser):
     results.first.wait_for()
     visit.page.wait_for_function("document.querySelector('#search-results .search-summary')?.textContent.includes('found')")
     links = [link.get_attribute("href") for link in results.all()]
-    assert any("08_porter_thomas.html" in link for link in links), links
+    assert any("07_porter_thomas.html" in link for link in links), links
     results.first.click()
     visit.page.wait_for_load_state()
     assert visit.page.locator("article h1").count() == 1
@@ -199,7 +199,7 @@ def test_search_finds_porter_thomas(browser):
     visit.close()
 
 
-@pytest.mark.parametrize("name", ["chapters/08_playground", "chapters/09_training_in_motion"])
+@pytest.mark.parametrize("name", ["chapters/playground", "chapters/13_training_in_motion"])
 def test_players_follow_the_keyboard(browser, name):
     visit = Visit(browser, name)
     players = visit.page.locator(".animation")
@@ -221,7 +221,7 @@ def test_players_follow_the_keyboard(browser, name):
 def test_players_show_a_figure_without_scripts(browser):
     context = browser.new_context(java_script_enabled=False)
     page = context.new_page()
-    page.goto((HTML / "chapters" / "08_playground.html").as_uri())
+    page.goto((HTML / "chapters" / "playground.html").as_uri())
     images = page.locator(".animation img").all()
     assert len(images) >= 4
     assert all(image.bounding_box()["width"] > 100 for image in images)

@@ -8,7 +8,7 @@ from rmtlib.claims import ClaimError, Claims
 @pytest.fixture
 def glued(monkeypatch):
     values = {}
-    monkeypatch.setattr("rmtlib.claims._glue", values.update)
+    monkeypatch.setattr("rmtlib.claims.glue_texts", values.update)
     return values
 
 

@@ -30,7 +30,7 @@ def test_registry_lists_every_file_with_its_hash():
 
 
 def test_data_stays_small():
-    assert sum(path.stat().st_size for path in DATA.rglob("*") if path.is_file()) < 80e6
+    assert sum(path.stat().st_size for path in DATA.rglob("*") if path.is_file()) < 100e6
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -46,8 +46,15 @@ def test_the_runs_are_those_of_the_grid_that_makes_them(monkeypatch):
     asked = {}
     for parameters in read_grid("sweeps/book.yaml").runs.values():
         config = TrainingConfig(**{name: value for name, value in parameters.items() if name in settings})
-        asked[parameters.get("run_name") or config.name] = dataclasses.asdict(config)
-    assert asked == {name: load_run(name, folder=DATA / "runs").config for name in RUNS}
+        asked[config.name] = dataclasses.asdict(config)
+    # Runs that are still being trained are asked for and not there yet.
+    assert {name: asked.get(name) for name in RUNS} == {name: load_run(name, folder=DATA / "runs").config for name in RUNS}
+
+
+def test_the_name_of_a_run_tells_its_configuration():
+    for name in RUNS:
+        run = load_run(name, folder=DATA / "runs")
+        assert name == TrainingConfig(**run.config).name == json.loads((run.path / "run.json").read_text())["name"]
 
 
 def test_initial_second_layer_follows_from_the_seed():

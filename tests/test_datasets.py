@@ -129,7 +129,7 @@ def test_a_label_above_nine_is_refused_with_its_record(cifar10):
 
 
 def test_unknown_names_are_refused_before_anything_is_read(monkeypatch):
-    monkeypatch.setattr(datasets, "_download_cifar10", lambda: pytest.fail("downloaded"))
+    monkeypatch.setattr(datasets, "download_cifar10", lambda: pytest.fail("downloaded"))
     with pytest.raises(DatasetError, match="name must be one of cifar10, digits; got 'mnist'"):
         load_dataset("mnist")
     with pytest.raises(DatasetError, match="standardization must be one of image, channel; got 'pixel'"):
@@ -266,26 +266,26 @@ def files_in(cache):
 
 def test_the_downloaded_archive_gives_the_data_of_the_folder(server, cache, cifar10, monkeypatch):
     url = f"{server.url}/whole/cifar-10-binary.tar.gz"
-    path = datasets._download_cifar10(url, server.hash, cache)
-    monkeypatch.setattr(datasets, "_download_cifar10", lambda: path)
+    path = datasets.download_cifar10(url, server.hash, cache)
+    monkeypatch.setattr(datasets, "download_cifar10", lambda: path)
     assert_same(load_dataset("cifar10"), load_dataset("cifar10", folder=cifar10))
 
 
 def test_a_verified_archive_is_downloaded_once(server, cache):
     url = f"{server.url}/whole/cifar-10-binary.tar.gz"
-    path = datasets._download_cifar10(url, server.hash, cache)
+    path = datasets.download_cifar10(url, server.hash, cache)
     before = os.stat(path).st_mtime_ns
     server.body = b"nothing"
-    assert datasets._download_cifar10(url, server.hash, cache) == path
+    assert datasets.download_cifar10(url, server.hash, cache) == path
     assert os.stat(path).st_mtime_ns == before
 
 
 def test_an_archive_altered_in_the_cache_is_downloaded_again(server, cache):
     url = f"{server.url}/whole/cifar-10-binary.tar.gz"
-    path = datasets._download_cifar10(url, server.hash, cache)
+    path = datasets.download_cifar10(url, server.hash, cache)
     with open(path, "r+b") as file:
         file.write(b"altered")
-    datasets._download_cifar10(url, server.hash, cache)
+    datasets.download_cifar10(url, server.hash, cache)
     with open(path, "rb") as file:
         assert file.read() == server.body
 
@@ -308,14 +308,14 @@ def test_a_failed_download_leaves_nothing_and_says_what_else_to_do(server, cache
         # A free port that nobody listens on: port 1 is reserved and closed on the loopback interface.
         url = "http://127.0.0.1:1/cifar-10-binary.tar.gz"
     with pytest.raises(DatasetError, match=f"could not be downloaded from {re.escape(url)}: .*({cause})") as error:
-        datasets._download_cifar10(url, known, cache)
+        datasets.download_cifar10(url, known, cache)
     assert "RMTLIB_DATA" in str(error.value)
     assert files_in(cache) == []
 
 
 def test_a_download_killed_halfway_is_not_trusted_later(server, cache):
     url = f"{server.url}/stalled/cifar-10-binary.tar.gz"
-    code = "import sys; from rmtlib.learning.datasets import _download_cifar10 as get; get(*sys.argv[1:])"
+    code = "import sys; from rmtlib.learning.datasets import download_cifar10 as get; get(*sys.argv[1:])"
     process = subprocess.Popen([sys.executable, "-c", code, url, server.hash, str(cache)], stderr=subprocess.DEVNULL)
     assert server.stalled.wait(30)
     deadline = time.monotonic() + 30
@@ -327,9 +327,9 @@ def test_a_download_killed_halfway_is_not_trusted_later(server, cache):
     server.released.set()
 
     with pytest.raises(DatasetError, match="could not be downloaded"):
-        datasets._download_cifar10(url, server.hash, cache)
+        datasets.download_cifar10(url, server.hash, cache)
     assert files_in(cache) == [leftover]
-    path = datasets._download_cifar10(f"{server.url}/whole/cifar-10-binary.tar.gz", server.hash, cache)
+    path = datasets.download_cifar10(f"{server.url}/whole/cifar-10-binary.tar.gz", server.hash, cache)
     assert os.path.basename(path) != leftover
     with open(path, "rb") as file:
         assert file.read() == server.body

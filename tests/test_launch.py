@@ -243,7 +243,7 @@ def test_the_command_ends_with_status_1_when_the_notebook_fails(chapter, tmp_pat
     def fail(*args):
         raise NotebookError("RuntimeError: no such luck")
 
-    monkeypatch.setattr(module, "_execute", fail)
+    monkeypatch.setattr(module, "execute", fail)
     assert main([str(chapter)]) == 1
     assert capsys.readouterr().err == f"{chapter} failed: RuntimeError: no such luck\n"
     assert os.listdir(tmp_path / "runs") == []

@@ -278,3 +278,22 @@ def test_a_convolution_of_a_run_can_be_linearised(digits, tmp_path, monkeypatch)
     logits = linearize(network, start)(torch.from_numpy(few.test_images))
     assert found.test == pytest.approx(np.mean(logits.argmax(1).numpy() == few.test_labels), abs=0.04)
     assert isinstance(found, LinearizedAccuracy)
+
+
+def test_the_logits_of_a_centred_run_are_linearised_from_zero(digits, tmp_path):
+    config = TrainingConfig(epochs=2, batch_size=480, learning_rate=0.01, laziness=5, centred=True)
+    run = train(config, folder=tmp_path, progress=False)
+    saved, build = load_file(run.weights_file), lambda: build_network("mlp512", shape=digits.shape, n_classes=10)
+    networks = {}
+    for when in ("initial", "trained"):
+        networks[when] = build().requires_grad_(False)
+        networks[when].load_state_dict(
+            {key.removeprefix(f"{when}."): torch.from_numpy(tensor) for key, tensor in saved.items() if key.startswith(when)}
+        )
+    x = torch.from_numpy(digits.test_images)
+    start = {"dense2.weight": torch.from_numpy(saved["initial.dense2.weight"])}
+    logits = linearize(networks["trained"], start)(x) - networks["initial"](x)
+    expected = np.mean(logits.argmax(1).numpy() == digits.test_labels)
+    assert linearized_accuracy(run, "dense2", digits).test == pytest.approx(expected, abs=0.003)
+    uncentred = np.mean(linearize(networks["trained"], start)(x).argmax(1).numpy() == digits.test_labels)
+    assert abs(uncentred - expected) > 0.01

@@ -179,7 +179,7 @@ def test_curve_is_the_papers_formula_and_integrates_to_the_bulk_fraction(method,
 @pytest.mark.parametrize("reflect", [False, True])
 def test_broadened_density_is_the_sum_over_its_kernels(reflect):
     nu = null_spectra(512, 512, 30)[3]
-    grid, density = marchenko_pastur._broadened_density(nu, 15, reflect)
+    grid, density = marchenko_pastur.broadened_density(nu, 15, reflect)
     levels = np.sort(np.concatenate([-nu, nu])) if reflect else nu
     naive = np.zeros_like(grid)
     for k, center in enumerate(levels):

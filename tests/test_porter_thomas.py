@@ -6,7 +6,7 @@ import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rmtlib.calibration import benjamini_hochberg, moving_mean_band
+from rmtlib.multiple import benjamini_hochberg, moving_mean_band
 from rmtlib.porter_thomas import participation_ratio, porter_thomas
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from rmtlib import WeightsError, load_weights, pretrained
-from rmtlib._download import described, intact
+from rmtlib.download import described, intact
 
 NAMES = ("alexnet", "vgg16", "vgg19")
 MATRICES = {
@@ -350,7 +350,7 @@ def test_an_interrupt_leaves_nothing(server, data, bodies, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("rmtlib._download.intact", interrupted)
+        patch.setattr("rmtlib.download.intact", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pretrained.fetch("alexnet")
     assert files_in(data) == []
@@ -359,7 +359,7 @@ def test_an_interrupt_leaves_nothing(server, data, bodies, monkeypatch):
 def test_a_download_killed_halfway_starts_again_and_what_it_left_goes(server, data, bodies, monkeypatch):
     network = serve(monkeypatch, server, "alexnet", bodies["alexnet"][0])
     server.behaviour = "stalled"
-    code = "import sys; from rmtlib._download import download; download(*sys.argv[1:])"
+    code = "import sys; from rmtlib.download import download; download(*sys.argv[1:])"
     command = [sys.executable, "-c", code, network.url, network.known_hash, str(data)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     assert server.stalled.wait(30)
@@ -387,7 +387,7 @@ def test_the_first_of_two_downloads_at_once_serves_both(server, data, bodies, mo
             path.unlink()
         return intact(path, known_hash)
 
-    monkeypatch.setattr("rmtlib._download.intact", overtaken)
+    monkeypatch.setattr("rmtlib.download.intact", overtaken)
     assert pretrained.fetch("alexnet").read_bytes() == server.body
     assert files_in(data) == [network.file]
 
@@ -463,7 +463,7 @@ def run_chapter(learned, output, **parameters):
     from rmtlib.learning.launch import launch, read_notebook
 
     folder, hashes = learned
-    notebook = read_notebook(CHAPTERS / "10_pretrained.md")
+    notebook = read_notebook(CHAPTERS / "16_pretrained.md")
     notebook.cells.insert(0, nbformat.v4.new_code_cell(PUBLISH.format(hashes)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RMTLIB_DATA", str(folder))
@@ -511,7 +511,7 @@ def test_the_chapter_says_what_is_missing_and_shows_our_own_network_instead(lear
     (tmp_path / "data" / file).write_bytes((folder / file).read_bytes())
     glued, tables, figures, printed = run_chapter((tmp_path / "data", hashes), tmp_path / "one.ipynb")
     assert figures == 2
-    command = "python -m rmtlib.learning.launch chapters/10_pretrained.md -p download true"
+    command = "python -m rmtlib.learning.launch chapters/16_pretrained.md -p download true"
     assert tables[0].count(" missing ") == 2
     assert printed == f"Use vgg16, vgg19:\n{command}\n"
     assert "alexnet classifier.4" in tables[1]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rmtlib
-from rmtlib.calibration import noise_singular_values
+from rmtlib.null_laws import noise_singular_values
 from rmtlib.regimes import SENTENCES, describe, end_tests, long_range_spread, sentences
 
 LARGEST = {seed: 2.0 for seed in range(40)}

@@ -13,6 +13,7 @@ from nbformat.v4 import new_code_cell
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = ROOT / "chapters"
+NUMBERED = r"\d\d_|playground"
 DIRECTIVE = re.compile(r"^(`{3,})\{(exercise|solution)\} *(\S*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
 OPTION = re.compile(r"\A(?::\w+:.*\n)+")
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -57,10 +58,10 @@ def parametrized(chapters):
 
 
 ALL = [chapter for path in sorted(CHAPTERS.glob("*.md")) if (chapter := read_chapter(path)).exercises]
-GRADED = [chapter for chapter in ALL if re.match("0[1-9]_|1[0-9]_", chapter.path.name)]
+GRADED = [chapter for chapter in ALL if re.match(NUMBERED, chapter.path.name)]
 COMPUTED = [chapter for chapter in ALL if any(solution.code for solution in chapter.solutions)]
 # the others print what is to be looked at, on networks that differ from reader to reader
-ASSERTING = [chapter for chapter in COMPUTED if not re.match("11_", chapter.path.name)]
+ASSERTING = [chapter for chapter in COMPUTED if not re.match("18_", chapter.path.name)]
 
 
 def quick_parameters(chapter, tmp_path):
@@ -92,8 +93,8 @@ def executed_after(chapter, parameters, folder, solutions):
     }
 
 
-def test_first_chapters_all_have_exercises():
-    assert [path.stem for path in sorted(CHAPTERS.glob("[01][0-9]_*.md")) if path.name[:2] != "00"] == [
+def test_chapters_all_have_exercises():
+    assert [path.stem for path in sorted(CHAPTERS.glob("*.md")) if re.match(NUMBERED, path.name)] == [
         chapter.path.stem for chapter in GRADED
     ]
 

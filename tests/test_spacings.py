@@ -8,8 +8,8 @@ import scipy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rmtlib.calibration import noise_singular_values, simulate_spacing_null, spacing_null
 from rmtlib.laws import goe_spacing, marchenko_pastur, wigner_surmise
+from rmtlib.null_laws import noise_singular_values, simulate_spacing_null, spacing_null
 from rmtlib.spacings import spacing_ratios, spacing_test, spacings
 from rmtlib.unfolding import unfold
 

@@ -31,7 +31,7 @@ def no_exact_path(monkeypatch):
     def fail(*_):
         raise AssertionError("the exact path was taken")
 
-    monkeypatch.setattr(spectra, "_from_svd", fail)
+    monkeypatch.setattr(spectra, "by_svd", fail)
 
 
 def test_known_decomposition():
@@ -149,7 +149,7 @@ def test_fast_path_holds_at_the_ends_of_its_range(scale, no_exact_path):
 @pytest.mark.parametrize("n", [2, 3, 255, 256, 257, 520])
 def test_eigenvectors_are_those_of_one_call_to_lapack(n):
     gram = np.cov(gaussian((n, 2 * n), n))
-    values, rows = spectra._eigh(np.asfortranarray(gram))
+    values, rows = spectra.eigh_rows(np.asfortranarray(gram))
     np.testing.assert_allclose(values, np.linalg.eigvalsh(gram), atol=1e-14 * n * values[-1])
     assert departure(rows) < 1e-13
     np.testing.assert_allclose(rows @ gram @ rows.T, np.diag(values), atol=1e-13 * values[-1])

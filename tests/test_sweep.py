@@ -261,7 +261,7 @@ def test_a_sweep_that_is_all_done_needs_no_cluster(place, monkeypatch, capsys):
     (place / "out").mkdir()
     for name, parameters in loaded.runs.items():
         (place / "out" / name).write_text(json.dumps({"metadata": {"rmtlib": {"key": run_key(loaded.notebook, parameters)}}}))
-    monkeypatch.setattr(module, "_client", lambda *args: pytest.fail("started a cluster"))
+    monkeypatch.setattr(module, "open_client", lambda *args: pytest.fail("started a cluster"))
     assert main([grid]) == 0
     assert capsys.readouterr().out == "2 runs were done before, 0 are done now, 0 failed\n"
 

@@ -86,7 +86,7 @@ def test_executed_chapters_are_dropped_when_an_input_changes_and_kept_otherwise(
 def test_rivals_of_filtering_are_the_epochs_and_the_averages_of_their_weights(tmp_path):
     options = ("epochs=3", "label_noise=0.2")
     run_tool("measure_rivals.py", "runs", "rivals.csv", *options, cwd=tmp_path)
-    run = load_run("mlp512-digits-alpha1-seed0-noise0.2", folder=tmp_path / "runs")
+    run = load_run("mlp512-digits-alpha1-seed0-epochs3-noise0.2", folder=tmp_path / "runs")
     others = (tmp_path / "rivals.csv").read_text().replace("seed0", "seed1")
     (tmp_path / "rivals.csv").write_text(others)
     run_tool("measure_rivals.py", "runs", "rivals.csv", *options, cwd=tmp_path)

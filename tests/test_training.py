@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from rmtlib.ensembles import glorot_uniform
-from rmtlib.learning import training
+from rmtlib.learning import runs, training
 from rmtlib.learning.architectures import build_network, initialize
 from rmtlib.learning.datasets import load_dataset
 from rmtlib.learning.runs import RunError, load_run
@@ -411,7 +413,7 @@ def test_a_run_without_momentum_resumes(tmp_path, monkeypatch):
     config = replace(QUICK, momentum=0.0, epochs=2)
     whole = train(config, folder=tmp_path, progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_finish", lambda *args: (_ for _ in ()).throw(_Stop))
+        patch.setattr(training, "finish", lambda *args: (_ for _ in ()).throw(_Stop))
         with pytest.raises(_Stop):
             train(config, folder=tmp_path, name="stopped", progress=False)
     assert results(train(config, folder=tmp_path, name="stopped", progress=False)) == results(whole)
@@ -429,6 +431,9 @@ def test_a_finished_run_records_its_configuration_versions_and_hashes(quick):
     assert TrainingConfig(**record["config"]) == QUICK
     assert record["versions"]["torch"] == torch.__version__
     assert record["threads"] == 1
+    assert record["processor"] == runs.processor()
+    assert record["system"].startswith(platform.system())
+    assert record["commit"] == runs.commit()
     assert set(record["sha256"]) == set(RESULTS)
 
 
@@ -448,7 +453,7 @@ def test_another_configuration_in_a_finished_folder_is_refused_with_what_differs
     other = replace(QUICK, batch_size=64, weight_decay=0.2)
     message = r"batch_size is 480 there and 64 here; weight_decay is 0\.1 there and 0\.2 here\); give the run another name"
     with pytest.raises(ConfigError, match=message):
-        train(other, folder=quick.path.parent, progress=False)
+        train(other, folder=quick.path.parent, name=quick.name, progress=False)
 
 
 def test_another_configuration_in_an_interrupted_folder_is_refused_with_what_differs(stopped):
@@ -543,40 +548,144 @@ def test_a_run_with_label_noise_resumes_on_the_same_labels(tmp_path, monkeypatch
     config = replace(QUICK, label_noise=0.4, epochs=2)
     whole = train(config, folder=tmp_path, progress=False)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_finish", lambda *args: (_ for _ in ()).throw(_Stop))
+        patch.setattr(training, "finish", lambda *args: (_ for _ in ()).throw(_Stop))
         with pytest.raises(_Stop):
             train(config, folder=tmp_path, name="stopped", progress=False)
     assert results(train(config, folder=tmp_path, name="stopped", progress=False)) == results(whole)
 
 
-def test_the_name_tells_label_noise_and_only_that():
-    assert TrainingConfig(label_noise=0.4).name == "mlp512-digits-alpha1-seed0-noise0.4"
-    assert TrainingConfig(label_noise=0).name == "mlp512-digits-alpha1-seed0"
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({}, ""),
+        ({"epochs": 60, "learning_rate": 0.004}, "-epochs60-rate0.004"),
+        ({"batch_size": 64, "momentum": 0}, "-batch64-momentum0"),
+        ({"learning_rate_decay": 0.6, "weight_decay": 2e-4}, "-decay0.6-l2_0.0002"),
+        ({"standardization": "channel"}, "-per_channel"),
+        ({"label_noise": 0.4}, "-noise0.4"),
+        ({"decay_every": 10, "centred": True}, "-every10-centred"),
+        # What is recorded changes nothing.
+        ({"bulk_variance": True}, ""),
+    ],
+)
+def test_the_name_tells_every_difference_from_the_recipe(setting, told):
+    assert TrainingConfig(**setting).name == f"mlp512-digits-alpha1-seed0{told}"
 
 
-def without_label_noise(config):
-    return {key: value for key, value in config.items() if key != "label_noise"}
+ADDED = ("label_noise", "decay_every", "centred", "bulk_variance")
 
 
-def test_a_finished_run_from_before_label_noise_counts_as_one_without(quick, tmp_path, monkeypatch):
+def without_added_settings(config):
+    return {key: value for key, value in config.items() if key not in ADDED}
+
+
+def test_a_finished_run_from_before_a_setting_counts_as_one_without(quick, tmp_path, monkeypatch):
     shutil.copytree(quick.path, tmp_path / quick.name)
     record = json.loads((quick.path / "run.json").read_text())
-    record["config"] = without_label_noise(record["config"])
+    record["config"] = without_added_settings(record["config"])
     (tmp_path / quick.name / "run.json").write_text(json.dumps(record))
     monkeypatch.setattr(training, "load_dataset", lambda *args, **options: pytest.fail("trained again"))
     assert train(QUICK, folder=tmp_path, progress=False).config == asdict(QUICK)
     with pytest.raises(ConfigError, match=r"label_noise is 0\.0 there and 0\.4 here"):
         train(replace(QUICK, label_noise=0.4), folder=tmp_path, name=quick.name, progress=False)
+    with pytest.raises(ConfigError, match="centred is False there and True here"):
+        train(replace(QUICK, centred=True), folder=tmp_path, name=quick.name, progress=False)
 
 
-def test_a_checkpoint_from_before_label_noise_goes_on(stopped, quick):
+def test_a_checkpoint_from_before_a_setting_goes_on(stopped, quick):
     path = stopped / "checkpoint.safetensors"
     with training.safe_open(path, framework="np") as checkpoint:
         metadata = checkpoint.metadata()
         tensors = {key: checkpoint.get_tensor(key) for key in checkpoint.keys()}  # noqa: SIM118
-    metadata["config"] = json.dumps(without_label_noise(json.loads(metadata["config"])))
+    metadata["config"] = json.dumps(without_added_settings(json.loads(metadata["config"])))
     save_file(tensors, path, metadata=metadata)
     assert results(train(QUICK, folder=stopped.parent, progress=False)) == results(quick)
+
+
+# Readings of the recipe
+
+
+def test_a_staircase_keeps_the_rate_between_its_steps(tmp_path):
+    run = train(replace(QUICK, epochs=5, learning_rate_decay=0.5, decay_every=2), folder=tmp_path, progress=False)
+    np.testing.assert_allclose(run.history["learning_rate"], [0.01, 0.01, 0.005, 0.005, 0.0025])
+
+
+def test_centred_logits_train_as_a_direct_computation_does(tmp_path):
+    config = replace(QUICK, epochs=2, centred=True, laziness=2.0)
+    data, rng = load_dataset("digits"), np.random.default_rng
+    run = train(config, folder=tmp_path, progress=False)
+    start = initial_weights(0)
+    tensors, velocity = dict(start), {}
+    for epoch in range(config.epochs):
+        order = rng([0, epoch]).permutation(len(data.train_labels))
+        for first in range(0, len(order), config.batch_size):
+            batch = order[first : first + config.batch_size]
+            x, labels = data.train_images[batch].astype(np.float64), data.train_labels[batch]
+            # The gradient at shifted logits: that of a network whose last bias is shifted, image by image.
+            activations = forward(tensors, x)
+            z = config.laziness * (activations[-1] - forward(start, x)[-1])
+            softmax = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
+            delta = (softmax - np.eye(10)[labels]) / (len(labels) * config.laziness)
+            for layer, below in zip(LAYERS[::-1], activations[-2::-1], strict=True):
+                gradient = {f"{layer}.weight": delta.T @ below, f"{layer}.bias": delta.sum(axis=0)}
+                delta = (delta @ tensors[f"{layer}.weight"]) * (below > 0)
+                for key, g in gradient.items():
+                    g = g + config.weight_decay * tensors[key] if key.endswith("weight") else g
+                    velocity[key] = config.momentum * velocity.get(key, 0) + g
+                    tensors[key] = tensors[key] - config.learning_rate * config.learning_rate_decay**epoch * velocity[key]
+    for key, tensor in weights(run, "trained").items():
+        np.testing.assert_allclose(tensor, tensors[key], atol=2e-5)
+    shifted = forward(tensors, data.test_images.astype(float))[-1] - forward(start, data.test_images.astype(float))[-1]
+    assert run.test_accuracy == pytest.approx(np.mean(shifted.argmax(1) == data.test_labels), abs=0.003)
+
+
+def test_a_centred_run_starts_from_logits_of_zero(tmp_path):
+    run = train(replace(QUICK, epochs=1, batch_size=1437, learning_rate=1e-30, centred=True), folder=tmp_path, progress=False)
+    assert run.history["train_loss"][0] == pytest.approx(np.log(10), rel=1e-5)
+
+
+@pytest.mark.parametrize("setting", [{"centred": True}, {"decay_every": 2}, {"bulk_variance": True}])
+def test_a_reading_resumes_bit_by_bit_and_another_is_refused(setting, tmp_path, monkeypatch):
+    config = replace(QUICK, **setting)
+    whole = train(config, folder=tmp_path, name="whole", progress=False)
+    calls = []
+
+    def stop(*args, **options):
+        calls.append(args)
+        if len(calls) == 3:
+            raise _Stop
+        return original(*args, **options)
+
+    original = training.train_epoch
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_epoch", stop)
+        with pytest.raises(_Stop):
+            train(config, folder=tmp_path, name="stopped", progress=False)
+    (key,) = setting
+    with pytest.raises(ConfigError, match=f"{key} is .* there and .* here"):
+        train(QUICK, folder=tmp_path, name="stopped", progress=False)
+    assert results(train(config, folder=tmp_path, name="stopped", progress=False)) == results(whole)
+
+
+def test_the_variance_of_the_bulk_is_that_of_the_weights_after_each_epoch(tmp_path):
+    seen = []
+
+    def watch(epoch, network):
+        W = network.get_parameter("dense2.weight").detach().numpy().copy()
+        seen.append(W)
+
+    run = train(replace(QUICK, epochs=2, bulk_variance=True), folder=tmp_path, on_epoch=watch, progress=False)
+    for W, variance in zip(seen[1:], run.history["bulk_variance.dense2"], strict=True):
+        nu = np.linalg.svd(W.astype(float), compute_uv=False)
+        # The median of the quarter circle law of unit variance is 0.8079 of the root of the side.
+        assert np.sqrt(variance) == pytest.approx(np.median(nu) / (np.sqrt(512) * 0.8079), rel=0.02)
+    assert set(run.history) >= {f"bulk_variance.dense{i}" for i in (1, 2, 3)}
+    assert "bulk_variance.dense4" not in run.history
+
+
+def test_recording_the_bulk_changes_no_weight(quick, tmp_path):
+    run = train(replace(QUICK, bulk_variance=True), folder=tmp_path, progress=False)
+    assert results(run)["weights.safetensors"] == results(quick)["weights.safetensors"]
 
 
 # Divergence
@@ -591,7 +700,7 @@ def test_a_checkpoint_from_before_label_noise_goes_on(stopped, quick):
     ],
 )
 def test_a_diverging_run_is_marked_and_never_a_result(config, loss, tmp_path):
-    with pytest.raises(DivergedError, match=f"{config.name} diverged in epoch 1: its loss is ({loss}),"):
+    with pytest.raises(DivergedError, match=f"{re.escape(config.name)} diverged in epoch 1: its loss is ({loss}),"):
         train(config, folder=tmp_path, progress=False)
     record = json.loads((tmp_path / config.name / "run.json").read_text())
     assert (record["status"], record["epoch"]) == ("diverged", 1)
@@ -639,6 +748,11 @@ def test_the_accuracy_of_a_network_that_overflows_is_nan():
         ("label_noise", 1.0, "a number from 0 to below 1"),
         ("label_noise", -0.1, "a number from 0 to below 1"),
         ("label_noise", "0.4", "a number from 0 to below 1"),
+        ("decay_every", 0, "an integer of at least 1"),
+        ("decay_every", 2.5, "an integer of at least 1"),
+        ("centred", 1, "True or False"),
+        ("centred", "no", "True or False"),
+        ("bulk_variance", "dense2", "True or False"),
         ("seed", np.bool_(True), "an integer of at least 0"),
     ],
 )
@@ -660,7 +774,7 @@ def test_integers_and_numpy_numbers_are_taken_as_plain_numbers():
     config = TrainingConfig(laziness=5, seed=np.int64(3), learning_rate=np.float64(0.5))
     assert config == TrainingConfig(laziness=5.0, seed=3, learning_rate=0.5)
     assert [type(value) for value in (config.laziness, config.seed, config.learning_rate)] == [float, int, float]
-    assert config.name == "mlp512-digits-alpha5-seed3"
+    assert config.name == "mlp512-digits-alpha5-seed3-rate0.5"
 
 
 def test_the_defaults_are_the_paper_s():

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import _download
+from .. import download
 
 __all__ = ["DATASETS", "STANDARDIZATIONS", "Dataset", "DatasetError", "load_dataset", "standardize"]
 
@@ -147,8 +147,8 @@ def _read_digits():
 
 
 def _read_cifar10(folder):
-    folder = folder or _download.data_folder()
-    read = _read_archive_members(_download_cifar10()) if folder is None else _folder_reader(Path(folder))
+    folder = folder or download.data_folder()
+    read = _read_archive_members(download_cifar10()) if folder is None else _folder_reader(Path(folder))
     parts = [_decode(name, read(name)) for name in CIFAR10_TRAIN]
     train = tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return train, _decode(CIFAR10_TEST, read(CIFAR10_TEST)), CIFAR10_SHAPE
@@ -168,11 +168,11 @@ def _read_archive_members(path):
     return members.__getitem__
 
 
-def _download_cifar10(url: str = CIFAR10_URL, known_hash: str = CIFAR10_HASH, cache=None) -> str:
+def download_cifar10(url: str = CIFAR10_URL, known_hash: str = CIFAR10_HASH, cache=None) -> str:
     """Path of the verified archive in the cache; nothing is left there unless the hash is right."""
     try:
-        return str(_download.download(url, known_hash, cache or _download.cache_folder()))
-    except _download.DownloadError as error:
+        return str(download.download(url, known_hash, cache or download.cache_folder()))
+    except download.DownloadError as error:
         raise DatasetError(f"CIFAR-10 could not be downloaded from {url}: {error}. {_both_ways()}") from error
 
 

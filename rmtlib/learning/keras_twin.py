@@ -20,7 +20,7 @@ def train_in_keras(config: TrainingConfig, *, data_folder=None) -> dict[str, np.
     Parameters
     ----------
     config : TrainingConfig
-        Of a fully connected network without weight decay and label noise.
+        Of a fully connected network without weight decay, label noise and centred logits.
     data_folder : path, optional
         Where CIFAR-10 lies, see `rmtlib.learning.datasets.load_dataset`.
 
@@ -32,7 +32,7 @@ def train_in_keras(config: TrainingConfig, *, data_folder=None) -> dict[str, np.
     Raises
     ------
     ConfigError
-        If the network is not fully connected, weights decay, or labels are noisy.
+        If the network is not fully connected, weights decay, labels are noisy, or logits are centred.
 
     Notes
     -----
@@ -42,7 +42,7 @@ def train_in_keras(config: TrainingConfig, *, data_folder=None) -> dict[str, np.
     """
     if config.network not in HIDDEN_WIDTHS:
         raise ConfigError(f"network must be one of {', '.join(HIDDEN_WIDTHS)} in Keras; got {config.network!r}")
-    for name in ("weight_decay", "label_noise"):
+    for name in ("weight_decay", "label_noise", "centred"):
         if getattr(config, name):
             raise ConfigError(f"{name} must be 0 in Keras; got {getattr(config, name)}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -65,7 +65,7 @@ def train_in_keras(config: TrainingConfig, *, data_folder=None) -> dict[str, np.
     optimizer = keras.optimizers.SGD(config.learning_rate, momentum=config.momentum)
     model.compile(optimizer, lambda target, z: entropy(target, config.laziness * z) / config.laziness**2)
     for epoch in range(config.epochs):
-        optimizer.learning_rate = config.learning_rate * config.learning_rate_decay**epoch
+        optimizer.learning_rate = config.learning_rate * config.learning_rate_decay ** (epoch // config.decay_every)
         order = np.random.default_rng([config.seed, epoch]).permutation(len(labels))
         model.fit(images[order], labels[order], batch_size=config.batch_size, shuffle=False, verbose=0)
     return {layer.name: layer.get_weights()[0].T for layer in layers}

@@ -1,4 +1,4 @@
-"""Run a notebook with other parameters: ``python -m rmtlib.learning.launch chapters/03_training.md -p laziness 0.5``.
+"""Run a notebook with other parameters: ``python -m rmtlib.learning.launch chapters/09_training.md -p laziness 0.5``.
 
 Papermill executes the notebook, after its parameters were checked against the notebook's cell tagged ``parameters``, whose
 lines look like ``laziness: float = 1.0  # rich 0.5, typical 1, lazy 5``. Papermill itself only warns at an unknown name and
@@ -166,7 +166,7 @@ def launch(
     parameters = check_parameters(notebook, parameters or {})
     output = Path(output or Path("runs") / output_name(stem, parameters)).absolute()
     output.parent.mkdir(parents=True, exist_ok=True)
-    executed = _execute(notebook, parameters, Path(cwd or Path.cwd()).absolute(), log)
+    executed = execute(notebook, parameters, Path(cwd or Path.cwd()).absolute(), log)
     if metadata is not None:
         executed.metadata["rmtlib"] = metadata
     write_atomically(output, nbformat.writes(executed).encode())
@@ -176,8 +176,8 @@ def launch(
 def output_name(stem: str, parameters: Mapping, *, shown=None) -> str:
     """A file name that differs where the parameters differ, and shows them, or those named in ``shown``.
 
-    >>> output_name("03_training", {"laziness": 0.5, "dataset": "cifar10"})
-    '03_training-laziness=0.5-dataset=cifar10-7db8be62.ipynb'
+    >>> output_name("09_training", {"laziness": 0.5, "dataset": "cifar10"})
+    '09_training-laziness=0.5-dataset=cifar10-7db8be62.ipynb'
     """
     if not parameters:
         return f"{stem}.ipynb"
@@ -210,7 +210,8 @@ def _value(value, kind: str, from_text: bool):
     return value
 
 
-def _execute(notebook, parameters, cwd, log):
+def execute(notebook, parameters, cwd, log):
+    """The notebook, executed by papermill with these parameters; what its cells print goes to the log."""
     with tempfile.TemporaryDirectory(prefix="rmtlib-") as sockets:
         config = Config()
         # Kernels that choose TCP ports at the same moment may choose the same one. A path is limited to about 100 bytes.

@@ -23,7 +23,7 @@ from torch.func import functional_call, jvp
 from .architectures import build_network, initialize
 from .datasets import Dataset
 from .runs import Run, RunError
-from .training import accuracy
+from .training import accuracy, centre
 
 __all__ = ["LinearizedAccuracy", "linearize", "linearized_accuracy"]
 
@@ -82,7 +82,13 @@ def linearized_accuracy(run: Run, layer: str | None, data: Dataset, *, biases: b
     if layer is not None and layer not in layers:
         raise ValueError(f"layer must be one of {', '.join(layers)}, or None for all of them; got {layer!r}")
     initial = _load(run, network)
-    recorded, found = run.test_accuracy, accuracy(network, data.test_images, data.test_labels)
+    trained = network
+    if run.config["centred"]:
+        start = build_network(run.config["network"], shape=data.shape, n_classes=data.n_classes)
+        start.load_state_dict(initial)
+        trained = centre(network, start)
+    found = accuracy(trained, data.test_images, data.test_labels, network.evaluation_batch)
+    recorded = run.test_accuracy
     if not abs(found - recorded) < 0.005:
         raise ValueError(
             f"data must be the images of {run.name}: its test accuracy is {found:.2%} on them, and {recorded:.2%} was recorded; "
@@ -91,6 +97,8 @@ def linearized_accuracy(run: Run, layer: str | None, data: Dataset, *, biases: b
     kinds = ("weight", "bias") if biases else ("weight",)
     expanded = [f"{name}.{kind}" for name in layers if layer in (None, name) for kind in kinds]
     logits = linearize(network, {name: initial[name] for name in expanded})
+    if run.config["centred"]:
+        logits = centre(logits, start)
     sets = ((data.train_images, data.train_labels), (data.test_images, data.test_labels))
     return LinearizedAccuracy(*(accuracy(logits, *images, network.evaluation_batch) for images in sets))
 

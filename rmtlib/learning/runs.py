@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
-import os
-import uuid
+import platform
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..files import file_sha256, write_atomically
+
 __all__ = ["Run", "RunError", "find_runs", "load_run"]
 
 FILES = ("run.json", "history.csv", "weights.safetensors")
 # Settings that runs did not record before there was a choice.
-ADDED_SETTINGS = {"label_noise": 0.0}
+ADDED_SETTINGS = {"label_noise": 0.0, "decay_every": 1, "centred": False, "bulk_variance": False}
 # Where `pip install --editable` leaves the library: beside the book's folder ``data``.
 CHECKOUT = Path(__file__).parents[2]
 
@@ -106,8 +107,9 @@ def find_runs(*, folder=None, **config) -> list[Run]:
     folder : path, optional
         Folder of runs, as in `load_run`. Folders that hold no finished run are passed over.
     **config
-        Values of the `TrainingConfig`, such as ``network="mlp512", seed=0``; none means every run without label noise. Runs with
-        label noise are found by ``label_noise`` alone.
+        Values of the `TrainingConfig`, such as ``network="mlp512", seed=0``; none means every run without label noise, with the
+        logits as they are and the smooth decay of the rate. Runs that differ in these are found by ``label_noise``, ``centred``
+        and ``decay_every`` alone.
 
     Raises
     ------
@@ -117,7 +119,7 @@ def find_runs(*, folder=None, **config) -> list[Run]:
         If a run has no such setting.
     """
     folder = data_folder() / "runs" if folder is None else Path(folder)
-    found, config = [], {"label_noise": 0.0} | config
+    found, config = [], {"label_noise": 0.0, "centred": False, "decay_every": 1} | config
     for record_file in folder.glob("*/run.json"):
         record = json.loads(record_file.read_text())
         settings = ADDED_SETTINGS | record["config"]
@@ -147,28 +149,31 @@ def data_folder() -> Path:
     )
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that either the old or the whole new content is there, whatever happens."""
-    # A name of its own: a process that outlives its parent for a moment may still write the same file.
-    part = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.part")
+def processor() -> str:
+    """Name of the processor, as the operating system gives it."""
     try:
-        with open(part, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
+
+
+def commit() -> str | None:
+    """Commit of the checkout that rmtlib lies in, marked "+ changes" where files differ from it; None outside a checkout."""
+
+    def git(*arguments):
+        return subprocess.run(["git", "-C", str(CHECKOUT), *arguments], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        if not Path(git("rev-parse", "--show-toplevel")).samefile(CHECKOUT):
+            return None
+        return git("rev-parse", "HEAD") + (" + changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def write_history(path: Path, rows: list[dict]) -> None:
     """One line an epoch, floats with all their digits."""
     lines = [",".join(rows[0])] + [",".join(repr(value) for value in row.values()) for row in rows]
     write_atomically(path, ("\n".join(lines) + "\n").encode())
-
-
-def file_sha256(path: Path) -> str:
-    """Hexadecimal SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

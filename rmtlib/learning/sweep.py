@@ -4,7 +4,7 @@ A grid is a YAML file:
 
 .. code-block:: yaml
 
-    notebook: chapters/03_training.md
+    notebook: chapters/09_training.md
     output: runs/regimes              # folder of the executed notebooks and of one log a run
     base: {network: mlp512}           # parameters of all runs
     grid: {laziness: [0.5, 1, 5], seed: [0, 1]}    # all combinations
@@ -44,7 +44,7 @@ from dask.distributed import Client, LocalCluster, as_completed
 from dask.system import CPU_COUNT
 from tqdm import tqdm
 
-from .. import _checks
+from .. import checks
 from .launch import ParameterError, check_parameters, launch, output_name, read_notebook
 
 __all__ = ["Grid", "SweepReport", "main", "read_grid", "run_key", "sweep"]
@@ -172,7 +172,7 @@ def sweep(grid, *, scheduler: str | None = None, workers: int | None = None, pro
         If no scheduler answers.
     """
     if workers is not None:
-        _checks.integer(workers, "workers", at_least=1)
+        checks.integer(workers, "workers", at_least=1)
     if not isinstance(grid, Grid):
         grid = read_grid(grid)
     keys = {name: run_key(grid.notebook, parameters) for name, parameters in grid.runs.items()}
@@ -183,7 +183,7 @@ def sweep(grid, *, scheduler: str | None = None, workers: int | None = None, pro
     text, cwd = nbformat.writes(grid.notebook), str(Path.cwd())
     with tqdm(total=len(grid.runs), initial=len(skipped), unit="run", disable=not progress) as bar:
         if todo:
-            with _client(scheduler, min(workers or CPU_COUNT, len(todo))) as client:
+            with open_client(scheduler, min(workers or CPU_COUNT, len(todo))) as client:
                 futures = {}
                 for name in todo:
                     output = grid.output / name
@@ -244,7 +244,8 @@ def _log_of(output: Path) -> Path:
 
 
 @contextmanager
-def _client(scheduler, workers):
+def open_client(scheduler, workers):
+    """A client of the scheduler at an address, or of a cluster on this machine while the client is in use."""
     if scheduler is None:
         with (
             LocalCluster(workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, env=_ONE_THREAD) as cluster,

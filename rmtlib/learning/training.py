@@ -16,6 +16,7 @@ another order, and the last bits of the weights change.
 
 from __future__ import annotations
 
+import copy
 import json
 import platform
 import time
@@ -31,9 +32,11 @@ from safetensors.torch import save
 from tqdm import tqdm
 
 from .. import __version__
+from ..marchenko_pastur import fit_marchenko_pastur
+from ..spectra import spectrum
 from .architectures import NETWORKS, Network, build_network, initialize
 from .datasets import DATASETS, STANDARDIZATIONS, Dataset, load_dataset
-from .runs import Run, RunError, file_sha256, load_run, write_atomically, write_history
+from .runs import ADDED_SETTINGS, Run, RunError, commit, file_sha256, load_run, processor, write_atomically, write_history
 
 __all__ = ["ConfigError", "DivergedError", "TrainingConfig", "noisy_labels", "train"]
 
@@ -46,13 +49,17 @@ class DivergedError(RuntimeError):
     """The loss or a logit is no longer finite: the run is marked as diverged and has no result."""
 
 
-def _one_of(default, options):
+def _one_of(default, options, named=None):
     expects = f"one of {', '.join(options)}"
-    return field(default=default, metadata={"kind": str, "expects": expects, "check": options.__contains__})
+    return field(default=default, metadata={"kind": str, "expects": expects, "check": options.__contains__, "named": named})
 
 
-def _number(default, kind, expects, check):
-    return field(default=default, metadata={"kind": kind, "expects": expects, "check": check})
+def _number(default, kind, expects, check, named=None):
+    return field(default=default, metadata={"kind": kind, "expects": expects, "check": check, "named": named})
+
+
+def _switch(named):
+    return field(default=False, metadata={"kind": bool, "expects": "True or False", "check": lambda _: True, "named": named})
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class TrainingConfig:
     Attributes
     ----------
     dataset : {"cifar10", "digits"}
-    network : {"mlp512", "mlp1024", "minialexnet"}
+    network : {"mlp512", "mlp1024", "minialexnet", "minialexnet3x3"}
     laziness : float
         The paper's alpha: rich 0.5, typical 1, lazy 5.
     epochs : int
@@ -71,17 +78,24 @@ class TrainingConfig:
     learning_rate : float
         Rate of the first epoch.
     learning_rate_decay : float
-        The rate is multiplied by this after each epoch.
+        The rate is multiplied by this after every ``decay_every`` epochs.
     momentum : float
     weight_decay : float
-        Coefficient lambda of the cost ``lambda / 2 * sum W^2`` on weights, not on biases. Keras has no 1/2: the paper's L2
-        regularisation of miniAlexNet, 1e-4, is 2e-4 here.
+        Coefficient lambda of the cost ``lambda / 2 * sum W^2`` on weights, not on biases (of "minialexnet3x3" on those of its
+        first two dense layers alone). Keras has no 1/2: the paper's L2 regularisation of miniAlexNet, 1e-4, is 2e-4 here.
     standardization : {"image", "channel"}
     seed : int
         Seed of the initial weights and of the order of the batches.
     label_noise : float
         Share of the training labels that are replaced by random ones, see ``noisy_labels``. The training accuracy counts the
         labels that the network was shown.
+    decay_every : int
+        Epochs between two steps of the rate: 1 is the paper's smooth decay, more is a staircase.
+    centred : bool
+        Subtract the logits of the initial network, so that every network starts from zero logits (Chizat et al.).
+    bulk_variance : bool
+        Fit the bulk of every hidden layer after each epoch and add the variance of its entries to the history, in columns
+        ``bulk_variance.<layer>``. The weights do not depend on it.
 
     Raises
     ------
@@ -92,15 +106,18 @@ class TrainingConfig:
     dataset: str = _one_of("digits", DATASETS)
     network: str = _one_of("mlp512", NETWORKS)
     laziness: float = _number(1.0, float, "a finite number above 0", lambda v: 0 < v < np.inf)
-    epochs: int = _number(100, int, "an integer of at least 1", lambda v: v >= 1)
-    batch_size: int = _number(32, int, "an integer of at least 1", lambda v: v >= 1)
-    learning_rate: float = _number(0.001, float, "a finite number above 0", lambda v: 0 < v < np.inf)
-    learning_rate_decay: float = _number(0.95, float, "a number above 0 and at most 1", lambda v: 0 < v <= 1)
-    momentum: float = _number(0.95, float, "a number from 0 to below 1", lambda v: 0 <= v < 1)
-    weight_decay: float = _number(0.0, float, "a finite number of at least 0", lambda v: 0 <= v < np.inf)
-    standardization: str = _one_of("image", STANDARDIZATIONS)
+    epochs: int = _number(100, int, "an integer of at least 1", lambda v: v >= 1, "epochs")
+    batch_size: int = _number(32, int, "an integer of at least 1", lambda v: v >= 1, "batch")
+    learning_rate: float = _number(0.001, float, "a finite number above 0", lambda v: 0 < v < np.inf, "rate")
+    learning_rate_decay: float = _number(0.95, float, "a number above 0 and at most 1", lambda v: 0 < v <= 1, "decay")
+    momentum: float = _number(0.95, float, "a number from 0 to below 1", lambda v: 0 <= v < 1, "momentum")
+    weight_decay: float = _number(0.0, float, "a finite number of at least 0", lambda v: 0 <= v < np.inf, "l2_")
+    standardization: str = _one_of("image", STANDARDIZATIONS, "per_")
     seed: int = _number(0, int, "an integer of at least 0", lambda v: v >= 0)
-    label_noise: float = _number(0.0, float, "a number from 0 to below 1", lambda v: 0 <= v < 1)
+    label_noise: float = _number(0.0, float, "a number from 0 to below 1", lambda v: 0 <= v < 1, "noise")
+    decay_every: int = _number(1, int, "an integer of at least 1", lambda v: v >= 1, "every")
+    centred: bool = _switch("centred")
+    bulk_variance: bool = _switch(None)
 
     def __post_init__(self):
         problems = []
@@ -117,9 +134,19 @@ class TrainingConfig:
 
     @property
     def name(self) -> str:
-        """Name of the run's folder unless another is given."""
-        noise = f"-noise{self.label_noise:g}" if self.label_noise else ""
-        return f"{self.network}-{self.dataset}-alpha{self.laziness:g}-seed{self.seed}{noise}"
+        """Name of the run's folder unless another is given; it tells every difference from the paper's recipe.
+
+        Examples
+        --------
+        >>> TrainingConfig(dataset="cifar10", seed=3, learning_rate=0.004).name
+        'mlp512-cifar10-alpha1-seed3-rate0.004'
+        """
+        name = f"{self.network}-{self.dataset}-alpha{self.laziness:g}-seed{self.seed}"
+        for f in fields(self):
+            value, named = getattr(self, f.name), f.metadata["named"]
+            if named and value != f.default:
+                name += f"-{named}" + ("" if value is True else f"{value:g}" if isinstance(value, float) else str(value))
+        return name
 
 
 def train(
@@ -179,6 +206,7 @@ def train(
     data = replace(data, train_labels=noisy_labels(data.train_labels, config.label_noise, [config.seed, 0, 1], data.n_classes))
     network = build_network(config.network, shape=data.shape, n_classes=data.n_classes)
     initialize(network, config.seed)
+    logits = centre(network, copy.deepcopy(network)) if config.centred else network
     initial = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     optimizer = sgd(network, config)
     history, seconds = _restore(checkpoint, config, network, optimizer)
@@ -189,18 +217,20 @@ def train(
     bar = tqdm(range(config.epochs), initial=len(history), desc=path.name, unit="epoch", disable=not progress)
     for epoch in range(len(history), config.epochs):
         start = time.perf_counter()
-        rate = config.learning_rate * config.learning_rate_decay**epoch
+        rate = config.learning_rate * config.learning_rate_decay ** (epoch // config.decay_every)
         for group in optimizer.param_groups:
             group["lr"] = rate
         rng = np.random.default_rng([config.seed, epoch])
-        train_loss, train_accuracy = train_epoch(network, optimizer, images, labels, config, rng)
+        train_loss, train_accuracy = train_epoch(network, optimizer, images, labels, config, rng, logits)
         row = {
             "epoch": epoch + 1,
             "learning_rate": rate,
             "train_loss": train_loss,
             "train_accuracy": train_accuracy,
-            "test_accuracy": accuracy(network, data.test_images, data.test_labels),
+            "test_accuracy": accuracy(logits, data.test_images, data.test_labels, network.evaluation_batch),
         }
+        if config.bulk_variance:
+            row |= {f"bulk_variance.{name}": variance for name, variance in bulk_variances(network).items()}
         history.append(row)
         seconds += time.perf_counter() - start
         if not np.isfinite([row["train_loss"], row["test_accuracy"]]).all():
@@ -211,7 +241,7 @@ def train(
         bar.set_postfix({key: f"{row[key]:.4g}" for key in ("train_loss", "train_accuracy", "test_accuracy")})
         bar.update()
     bar.close()
-    return _finish(path, config, initial, network, data, history, seconds)
+    return finish(path, config, initial, network, logits, data, history, seconds)
 
 
 def noisy_labels(labels: np.ndarray, share: float, rng, n_classes: int = 10) -> np.ndarray:
@@ -251,24 +281,51 @@ def noisy_labels(labels: np.ndarray, share: float, rng, n_classes: int = 10) -> 
 
 
 def sgd(network: Network, config: TrainingConfig) -> torch.optim.SGD:
-    """Stochastic gradient descent with momentum, and with weight decay on the weights alone."""
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    biases = [p for p in network.parameters() if p.ndim == 1]
+    """Stochastic gradient descent with momentum, and with weight decay on the weights that the network names."""
+    decayed = [p for name, p in network.named_parameters() if network.is_decayed(name, p)]
+    others = [p for name, p in network.named_parameters() if not network.is_decayed(name, p)]
     return torch.optim.SGD(
-        [{"params": weights, "weight_decay": config.weight_decay}, {"params": biases}],
+        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others}],
         lr=config.learning_rate,
         momentum=config.momentum,
         fused=True,
     )
 
 
-def train_epoch(network: Network, optimizer, images, labels, config: TrainingConfig, rng) -> tuple[float, float]:
-    """One pass over the images in an order drawn from ``rng``; return mean loss and accuracy on the way."""
+def centre(network: torch.nn.Module, initial: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The logits of a network minus those of the initial one, which is not trained (Chizat, Oyallon and Bach 2019)."""
+    initial.requires_grad_(False)
+    return lambda x: network(x) - initial(x)
+
+
+def bulk_variances(network: Network) -> dict[str, float]:
+    """Variance of an entry of the noise in every hidden layer, from the fitted bulk; nan where none can be fitted."""
+    found = {}
+    for name, tensor in list(network.named_parameters()):
+        if tensor.ndim > 1:
+            matrix = tensor.detach().numpy().reshape(len(tensor), -1)
+            try:
+                nu = spectrum(matrix, vectors=False).nu
+                found[name.removesuffix(".weight")] = fit_marchenko_pastur(nu, matrix.shape).sigma ** 2
+            except ValueError:
+                found[name.removesuffix(".weight")] = float("nan")
+    found.popitem()  # the layer of the logits
+    return found
+
+
+def train_epoch(
+    network: Network, optimizer, images, labels, config: TrainingConfig, rng, function=None
+) -> tuple[float, float]:
+    """One pass over the images in an order drawn from ``rng``; return mean loss and accuracy on the way.
+
+    ``function`` gives the logits where they are not those of the network itself, as `centre` does.
+    """
+    function = function or network
     order = torch.from_numpy(rng.permutation(len(labels)))
     total, correct = torch.zeros(()), torch.zeros((), dtype=torch.int64)
     for batch in order.split(config.batch_size):
         target = labels[batch]
-        logits = config.laziness * network(network.augment(images.index_select(0, batch), rng))
+        logits = config.laziness * function(network.augment(images.index_select(0, batch), rng))
         loss = F.cross_entropy(logits, target) / config.laziness**2
         loss.backward()
         optimizer.step()
@@ -334,7 +391,7 @@ def _restore(path, config, network, optimizer):
 
 
 def _require_same(config, other, path):
-    mine, theirs = asdict(config), other if isinstance(other, dict) else asdict(other)
+    mine, theirs = asdict(config), ADDED_SETTINGS | (other if isinstance(other, dict) else asdict(other))
     differing = [f"{key} is {theirs.get(key)!r} there and {mine[key]!r} here" for key in mine if mine[key] != theirs.get(key)]
     if differing:
         raise ConfigError(f"{path} belongs to another configuration ({'; '.join(differing)}); give the run another name")
@@ -348,6 +405,9 @@ def _record(path, config, status, seconds, **results):
         **results,
         "seconds": round(seconds, 1),
         "threads": torch.get_num_threads(),
+        "processor": processor(),
+        "system": platform.platform(),
+        "commit": commit(),
         "versions": {
             "rmtlib": __version__,
             "python": platform.python_version(),
@@ -365,13 +425,14 @@ def _stop_diverged(path, config, row, seconds):
     )
 
 
-def _finish(path, config, initial, network, data: Dataset, history, seconds):
+def finish(path, config, initial, network, logits, data: Dataset, history, seconds):
+    """Write the weights and, last of all, the record that makes the folder a finished run."""
     tensors = {f"initial.{key}": tensor for key, tensor in initial.items()}
     tensors |= {f"trained.{key}": tensor for key, tensor in network.state_dict().items()}
     write_atomically(path / "weights.safetensors", save(tensors))
     write_history(path / "history.csv", history)
     results = {
-        "train_accuracy": accuracy(network, data.train_images, data.train_labels),
+        "train_accuracy": accuracy(logits, data.train_images, data.train_labels, network.evaluation_batch),
         "test_accuracy": history[-1]["test_accuracy"],
         "sha256": {file: file_sha256(path / file) for file in ("history.csv", "weights.safetensors")},
     }

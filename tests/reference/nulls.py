@@ -1,4 +1,4 @@
-"""Make the tables in ``rmtlib/nulls``, and the numbers about false alarms and power that the book quotes.
+"""Make the tables in ``rmtlib/null_laws``, and the numbers about false alarms and power that the book quotes.
 
     python tests/reference/nulls.py vectors     writes vectors.csv (3 minutes on one core)
     python tests/reference/nulls.py spacings    writes spacings.csv (20 minutes)
@@ -17,15 +17,14 @@ from pathlib import Path
 import numpy as np
 import scipy
 
-import rmtlib.calibration as calibration
-from rmtlib import ensembles
+from rmtlib import ensembles, null_laws
 from rmtlib.laws import marchenko_pastur, wigner_surmise
 from rmtlib.porter_thomas import porter_thomas
 from rmtlib.spacings import spacing_test
 from rmtlib.spectra import spectrum
 from rmtlib.unfolding import unfold
 
-NULLS = Path(calibration.__file__).parent / "nulls"
+NULLS = Path(null_laws.__file__).parent / "null_laws"
 
 EXCEEDANCE = np.r_[0.9999, 0.999, 0.99, 0.98, 0.95, np.arange(0.9, 0.09, -0.05)]
 EXCEEDANCE = np.r_[EXCEEDANCE, 0.07, 0.05, 0.03, 0.02, 0.01, 3e-3, 1e-3, 1e-4, 1e-6]
@@ -59,7 +58,7 @@ def levels_lost(recipe):
 
 
 def statistic(s):
-    return float(calibration.ks_statistic(wigner_surmise.cdf(np.sort(s))))
+    return float(null_laws.ks_statistic(wigner_surmise.cdf(np.sort(s))))
 
 
 def quantiles(z):
@@ -78,11 +77,11 @@ def spacings_table():
     pool = {recipe: [] for recipe in RECIPES}
     for m in SIZES:
         began, rng = time.perf_counter(), np.random.default_rng([20221106, m])
-        recipes = [recipe for recipe in RECIPES if m - levels_lost(recipe) > calibration.FEWEST_SPACINGS]
+        recipes = [recipe for recipe in RECIPES if m - levels_lost(recipe) > null_laws.FEWEST_SPACINGS]
         found = {recipe: [] for recipe in recipes}
         for i in range(draws(m)):
             shape = (m * (1 + i % 2), m)
-            nu = calibration.noise_singular_values(shape, rng)
+            nu = null_laws.noise_singular_values(shape, rng)
             for recipe in recipes:
                 xi = unfolded(nu, shape, recipe)
                 s = np.diff(xi) if xi is not None else np.empty(0)
@@ -118,7 +117,7 @@ def vectors_table(total=2_000_000):
         for _ in range(total // 2_000):
             v = rng.standard_normal((2_000, m))
             v *= np.sqrt(m) / np.linalg.norm(v, axis=1, keepdims=True)
-            d = calibration.ks_statistic(scipy.special.ndtr(np.sort(v, axis=1)))
+            d = null_laws.ks_statistic(scipy.special.ndtr(np.sort(v, axis=1)))
             counts += len(d) - np.searchsorted(np.sort(d), critical)
         ratio = counts / total / SCIPY_P
         ratio[0], ratio[-1] = np.sqrt(2 / 3), 1
@@ -178,7 +177,7 @@ def departures(m, rng):
     """Unfolded-by-construction spectra: noise with a share of independent levels, or two independent halves."""
 
     def bulk(k):
-        nu = calibration.noise_singular_values((k, k), rng)
+        nu = null_laws.noise_singular_values((k, k), rng)
         return nu / np.sqrt(k)
 
     nu = bulk(m)
