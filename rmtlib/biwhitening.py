@@ -22,7 +22,7 @@ import numpy as np
 import scipy.linalg
 from scipy.linalg import lapack
 
-from . import _checks, shrinkage, sinkhorn
+from . import checks, shrinkage, sinkhorn
 from .marchenko_pastur import fit_marchenko_pastur, fit_noise
 from .sinkhorn import BiwhitenError
 from .unfolding import half_window
@@ -56,8 +56,8 @@ class Biwhitened:
     removed : int
         Directions whose part was taken out of the sizes: 0 for "total".
     settled : bool
-        Whether the sizes stopped changing. Where they did not, noise and signal could not be told apart: no conclusion should hang
-        on the noise sizes, and both counts of outliers belong side by side.
+        Whether the sizes stopped changing. Where they did not, noise and signal could not be told apart: no conclusion should
+        hang on the noise sizes, and both counts of outliers belong side by side.
     sizes : str
         "noise" or "total".
     """
@@ -119,8 +119,8 @@ def biwhiten(W, sizes: str = "noise", tol: float = 1e-6) -> Biwhitened:
 
     .. math:: \frac{n t^2}{\theta^2} \left(\hat u_i^2 - \frac{1 - \theta^2}{n}\right)
 
-    is an unbiased estimate of the square sum of row i's part in the direction. What is left of the row's square sum belongs to the
-    noise; columns likewise. Where a direction is hardly known, :math:`t^2/\theta^2` is cut off at :math:`y^2`. Taking out the
+    is an unbiased estimate of the square sum of row i's part in the direction. What is left of the row's square sum belongs to
+    the noise; columns likewise. Where a direction is hardly known, :math:`t^2/\theta^2` is cut off at :math:`y^2`. Taking out the
     levels as they are would take noise out with them, most in the rows that a direction lies in: a row that is a direction of its
     own would be left without noise, and here gets that of an average row.
 
@@ -149,9 +149,9 @@ def biwhiten(W, sizes: str = "noise", tol: float = 1e-6) -> Biwhitened:
     >>> bool(np.allclose(found.row_sizes[:, None] * found.matrix * found.column_sizes, W))
     True
     """
-    W = _checks.matrix(W)
-    _checks.choice(sizes, "sizes", ("noise", "total"))
-    tol = _checks.positive(tol, "tol")
+    W = checks.matrix(W)
+    checks.choice(sizes, "sizes", ("noise", "total"))
+    tol = checks.positive(tol, "tol")
     if sizes == "noise" and min(W.shape) < FEWEST_LEVELS:
         raise BiwhitenError(
             f"W must have at least {FEWEST_LEVELS} levels for noise sizes, to tell noise from directions; got {min(W.shape)}: "

@@ -1,8 +1,8 @@
 r"""Rows and columns scaled to mean square 1: the algorithm of Sinkhorn, and when it cannot work.
 
-Positive factors with :math:`\sum_j r_i W_{ij}^2 c_j = m` for every row and :math:`\sum_i r_i W_{ij}^2 c_j = n` for every column of
-an n x m matrix are unique up to one number, and exist if every entry that is not zero has *support*: some matrix with these sums
-is zero wherever W is, and not at that entry. Otherwise the alternating steps go on for ever, and factors run to 0 and infinity.
+Positive factors with :math:`\sum_j r_i W_{ij}^2 c_j = m` for every row and :math:`\sum_i r_i W_{ij}^2 c_j = n` for every column
+of an n x m matrix are unique up to one number, and exist if every entry that is not zero has *support*: some matrix with these
+sums is zero wherever W is, and not at that entry. Otherwise the steps go on for ever, and factors run to 0 and infinity.
 """
 
 from __future__ import annotations
@@ -78,8 +78,9 @@ def scaling_factors(W: np.ndarray, tol: float = 1e-6) -> tuple[np.ndarray, np.nd
     """
     n, m = W.shape
     _refuse_empty(W)
-    x, extrapolation = np.zeros(m), Extrapolation()
-    for sweep in range(1, SWEEPS + 1):
+    x, extrapolation, sweeps, deviation = np.zeros(m), Extrapolation(), 0, np.inf
+    while sweeps < SWEEPS:
+        sweeps += 1
         rows, sums = _sweep(W, np.exp(x))
         step = -np.log(sums)
         deviation = np.abs(sums - 1).max()
@@ -88,14 +89,14 @@ def scaling_factors(W: np.ndarray, tol: float = 1e-6) -> tuple[np.ndarray, np.nd
         x = extrapolation.after(x, step) if deviation < 0.5 else x + step
         x -= x.mean()
         x = np.clip(x, -300, 300)
-    if sweep > SUSPICIOUS:
+    if sweeps > SUSPICIOUS:
         _refuse_unsupported(W)
     if deviation > tol:
         raise BiwhitenError(
-            f"W could not be biwhitened in {SWEEPS} sweeps: a mean square still deviates from 1 by {deviation:.1g} (tol is {tol:g}); "
+            f"W could not be biwhitened in {SWEEPS} sweeps: a mean square is still off by {deviation:.1g} (tol = {tol:g}): "
             "too few entries tie its rows and columns together; parts that hardly touch are better analysed one by one"
         )
-    return np.sqrt(rows), np.exp(x / 2), sweep
+    return np.sqrt(rows), np.exp(x / 2), sweeps
 
 
 def _sweep(W, columns):

@@ -126,7 +126,7 @@ def half_window(levels: int) -> int:
     >>> [half_window(m) for m in (512, 77, 76, 45, 44, 16)]
     [15, 15, 7, 7, 5, 2]
     """
-    levels = _checks.integer(levels, "levels", at_least=5)
+    levels = checks.integer(levels, "levels", at_least=5)
     return 15 if levels >= 77 else 7 if levels >= 45 else max(2, levels // 8)
 
 
