@@ -7,6 +7,7 @@ it in a histogram. The law has one free parameter here, sigma; a curve with free
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,11 +109,16 @@ def bulk_test(nu, fit: MarchenkoPasturFit) -> BulkTest:
 def bulk_deviation(nu, shape: tuple[int, int]) -> tuple[float, np.ndarray, np.ndarray]:
     """Best sigma of all m levels of a shape, the indices of the window, and the deviation of the counts there, in levels."""
     n, m = max(shape), min(shape)
-    window = np.arange(int(WINDOW[0] * m), int(np.ceil(WINDOW[1] * m)))
-    law = laws.marchenko_pastur(m / n, np.sqrt(n))
-    quantiles = law.ppf((window + 0.5) / m)
+    window, law, quantiles = _expected(n, m)
     sigma = float((nu[window] @ quantiles) / (quantiles @ quantiles))
     return sigma, window, window + 0.5 - m * law.cdf(nu[window] / sigma)
+
+
+@functools.lru_cache(maxsize=16)
+def _expected(n, m):
+    window = np.arange(int(WINDOW[0] * m), int(np.ceil(WINDOW[1] * m)))
+    law = laws.marchenko_pastur(m / n, np.sqrt(n))
+    return window, law, law.ppf((window + 0.5) / m)
 
 
 def counting_deviation(m: int) -> float:

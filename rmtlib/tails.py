@@ -293,7 +293,7 @@ def noise_exponent(shape: tuple[int, int]) -> NoiseExponent:
     The bulk of noise is no power law; a fit finds one all the same, and its exponent depends on the shape more than on anything
     that is learned: 1.5 for 64 x 64 and 8 for 1024 x 1024. An exponent means something beside that of noise of its shape, and
     only once the sizes of neurons are taken out (`rmtlib.biwhiten`), which make tails of their own. Interpolated between Gaussian
-    matrices of 13 sizes and 7 aspect ratios down to 1/100; ``tests/reference/bulk.py`` makes the table.
+    matrices of 13 sizes and 5 aspect ratios down to 1/100; ``tests/reference/bulk.py`` makes the table.
 
     Examples
     --------
