@@ -132,7 +132,9 @@ def biwhiten(W, sizes: str = "noise", tol: float = 1e-6) -> Biwhitened:
     ``settled`` is False after 30 rounds, where no bulk can be fitted in the end, or where directions are most of the levels: too
     little noise is left to take sizes from.
 
-    Costs one or two decompositions without vectors for noise, and one for every round.
+    A direction that lies in one row or column alone cannot be told from its size, and counts as size.
+
+    Costs one decomposition without vectors for each round: noise takes one, clear directions two or three.
 
     References
     ----------
