@@ -146,8 +146,9 @@ def bulk_null(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
     Notes
     -----
-    From Gaussian matrices of 17 sizes and 4 aspect ratios, interpolated in the logarithms of both; aspect ratios beyond 100 are
-    taken as 100. Probabilities below 0.02 lie on :math:`\ln p = c - b z^2` through the draws between 0.1 and 0.002.
+    From Gaussian matrices of 10 sizes and 3 aspect ratios, interpolated in the logarithms of both; aspect ratios beyond 20 are
+    taken as 20, which makes no difference: the law hardly depends on them. Probabilities below 0.02 lie on
+    :math:`\ln p = c - b z^2` through the draws between 0.1 and 0.002.
     ``tests/reference/bulk.py`` makes the table.
     """
     return shape_tables.lookup("bulk.csv", shape), np.array(shape_tables.columns("bulk.csv"), dtype=float)

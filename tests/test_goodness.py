@@ -146,5 +146,5 @@ def test_too_few_levels_are_refused():
 
 
 def test_a_size_beyond_the_table_is_refused():
-    with pytest.raises(ValueError, match=r"min\(shape\) must be at most 8192, the end of the table; got 9000"):
+    with pytest.raises(ValueError, match=r"min\(shape\) must be at most 4096, the end of the table; got 9000"):
         bulk_null((9000, 9000))
