@@ -34,6 +34,7 @@ ROUNDS = 30
 SETTLED = 0.01  # root mean square of the last relative change of the sizes
 STRONGEST = 2.0  # the first round removes the levels within this factor of the largest, the second within its square
 LEAST = 0.01  # of the average: estimates of the noise in a row that is nearly all signal may come out negative
+FLOOR = 1 / 16  # of the total size, in units of the median: least size of the noise in a row or column
 MEMORY = 3  # rounds that the extrapolation remembers
 ROWS = 256  # squared at a time
 WINDOW = 0.1, 0.6  # share of the levels that the noise is estimated from where no curve can be fitted
@@ -129,6 +130,9 @@ def biwhiten(W, sizes: str = "noise", tol: float = 1e-6) -> Biwhitened:
     changes by at most 1 and sizes change by less than 1 % (root mean square). Once k stays, steps are extrapolated from the last
     three. If no level lies outside in the first round, noise sizes are the total ones.
 
+    A neuron that directions explain altogether leaves nothing to measure its noise by: the noise in it is taken to be at least 1/16
+    of its total size, in units of the median.
+
     ``settled`` is False after 30 rounds, where no bulk can be fitted in the end, or where directions are most of the levels: too
     little noise is left to take sizes from.
 
@@ -179,7 +183,8 @@ def _noise_factors(A, rows, columns):
         columns, rows, *rest = _noise_factors(A.T, columns, rows)
         return rows, columns, *rest
     n, m = A.shape
-    x, count, extrapolation = np.log(np.concatenate([rows, columns])), None, sinkhorn.Extrapolation(MEMORY)
+    start = np.log(np.concatenate([rows, columns]))
+    x, count, extrapolation = start, None, sinkhorn.Extrapolation(MEMORY)
     for iteration in range(1, ROUNDS + 1):
         rows, columns = np.exp(x[:n]), np.exp(x[n:])
         nu, leading = _decomposed(A, rows, columns)
@@ -190,12 +195,22 @@ def _noise_factors(A, rows, columns):
         steady = count == outside and before is not None and abs(before - count) <= 1
         step = _steps(A, rows, columns, sigma, leading(count))
         change = max(np.std(step[:n]), np.std(step[n:]))
-        x = extrapolation.after(x, step) if steady else x + step
+        x = _floored(extrapolation.after(x, step) if steady else x + step, start, n)
         if steady and change < SETTLED:
             break
     rows, columns = np.exp(x[:n]), np.exp(x[n:])
     settled = bool(steady and change < SETTLED and fitted and count < m / 2)
     return rows / sigma, columns, iteration, count, settled
+
+
+def _floored(x, start, n):
+    """Logarithms of factors with the largest cut off: a neuron that directions explain altogether has no noise to be measured."""
+    drift = x - start
+    for part in (drift[:n], drift[n:]):
+        mean = part.mean()
+        np.minimum(part, np.median(part) - np.log(FLOOR), out=part)
+        part += mean - part.mean()
+    return start + drift
 
 
 def _noise(nu, n, m):
