@@ -130,8 +130,8 @@ def biwhiten(W, sizes: str = "noise", tol: float = 1e-6) -> Biwhitened:
     changes by at most 1 and sizes change by less than 1 % (root mean square). Once k stays, steps are extrapolated from the last
     three. If no level lies outside in the first round, noise sizes are the total ones.
 
-    A neuron that directions explain altogether leaves nothing to measure its noise by: the noise in it is taken to be at least 1/16
-    of its total size, in units of the median.
+    A neuron that directions explain altogether leaves nothing to measure its noise by: the noise in it is taken to be at least
+    1/16 of its total size, in units of the median.
 
     ``settled`` is False after 30 rounds, where no bulk can be fitted in the end, or where directions are most of the levels: too
     little noise is left to take sizes from.
