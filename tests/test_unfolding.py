@@ -9,7 +9,7 @@ from scipy.linalg import eigh_tridiagonal
 from scipy.special import erf
 
 from rmtlib import laws
-from rmtlib.unfolding import unfold
+from rmtlib.unfolding import half_window, unfold
 
 
 def noise(n, m, rng):
@@ -169,3 +169,16 @@ def test_polynomial_and_exact_law_agree_on_noise(n):
 def test_bad_input_is_named(nu, options, message):
     with pytest.raises(ValueError, match=message):
         unfold(nu, **options)
+
+
+@pytest.mark.parametrize(("levels", "a"), [(5, 2), (16, 2), (44, 5), (45, 7), (76, 7), (77, 15), (4096, 15)])
+def test_the_half_window_leaves_sixteen_spacings_where_it_can(levels, a):
+    assert half_window(levels) == a
+    if levels >= 45:
+        assert len(unfold(noise(levels, levels, 0), a=a)) >= 17
+    assert 2 * a < levels
+
+
+def test_a_half_window_of_too_few_levels_is_refused():
+    with pytest.raises(ValueError, match="levels must be an integer of at least 5; got 4"):
+        half_window(4)

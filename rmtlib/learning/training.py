@@ -316,9 +316,7 @@ def bulk_variances(network: Network) -> dict[str, float]:
     return found
 
 
-def train_epoch(
-    network: Network, optimizer, images, labels, config: TrainingConfig, rng, function=None
-) -> tuple[float, float]:
+def train_epoch(network: Network, optimizer, images, labels, config: TrainingConfig, rng, function=None) -> tuple[float, float]:
     """One pass over the images in an order drawn from ``rng``; return mean loss and accuracy on the way.
 
     ``function`` gives the logits where they are not those of the network itself, as `centre` does.
