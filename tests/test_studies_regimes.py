@@ -1,5 +1,6 @@
 """Sentences about regimes, decided by tests of their layers."""
 
+import doctest
 import json
 import tomllib
 from pathlib import Path
@@ -12,6 +13,7 @@ import rmtlib
 from rmtlib import end_tests
 from rmtlib.learning.runs import RunError
 from rmtlib.null_laws import noise_singular_values
+from studies import regimes
 from studies.regimes import (
     PAPER_ACCURACY,
     RECIPE,
@@ -185,6 +187,12 @@ def test_a_seed_that_several_runs_share_is_refused(folder):
 def test_a_regime_without_a_run_is_refused(folder):
     with pytest.raises(RunError, match="no finished run"):
         runs_of(folder=folder, seed=7)
+
+
+def test_the_examples_of_the_documentation_are_right():
+    result = doctest.testmod(regimes)
+    assert result.attempted >= 2
+    assert result.failed == 0
 
 
 def test_initial_levels_are_those_of_the_streams_of_the_seeds():
