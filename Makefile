@@ -8,7 +8,7 @@ STUDENT := _build/student
 # Where the edition is built.
 BUILT := $(if $(filter student,$(EDITION)),$(STUDENT)/)_build
 # What a chapter's result depends on besides its own text: the cache of executed chapters is dropped when this changes.
-INPUTS := $(shell find rmtlib studies -name '*.py' -o -name '*.csv' | sort) requirements.txt $(shell find data -type f ! -name README.md | sort)
+INPUTS := $(shell find rmtlib studies -name '*.py' -o -name '*.csv' -o -name '*.html' | sort) requirements.txt $(shell find data -type f ! -name README.md | sort)
 # Tests that need the built book.
 OF_THE_BOOK := $(addprefix tests/test_,$(addsuffix .py,book browser print student_edition))
 
@@ -72,13 +72,13 @@ serve: book  ## build the book and serve it on http://localhost:8000; EDITION as
 	$(BIN)/python -m http.server 8000 --directory $(BUILT)/html
 
 run: $(INSTALLED)  ## train one network: make run ARGS="-p dataset cifar10 -p laziness 0.5"
-	$(BIN)/python -m rmtlib.learning.launch chapters/09_training.md $(ARGS)
+	$(BIN)/rmtlib run chapters/09_training.md $(ARGS)
 
 report: $(INSTALLED)  ## report on any network: make report WEIGHTS=my.safetensors [OUT=report]
-	$(BIN)/python -m rmtlib.report "$(WEIGHTS)" --output "$(or $(OUT),report)" $(ARGS)
+	$(BIN)/rmtlib report "$(WEIGHTS)" --output "$(or $(OUT),report)" $(ARGS)
 
 sweep: $(INSTALLED)  ## train a grid of networks: make sweep GRID=sweeps/regimes.yaml [SCHEDULER=tcp://...]
-	$(BIN)/python -m rmtlib.learning.sweep $(GRID) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
+	$(BIN)/rmtlib sweep $(GRID) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
 classroom: $(CLASSROOM)  ## release and grade assignments: make classroom CLASS=folder (without CLASS a class of three is made up)
 	$(BIN)/python coursework/classroom.py $(if $(CLASS),"$(CLASS)") $(ARGS)
@@ -89,7 +89,7 @@ $(CLASSROOM): requirements-classroom.txt $(INSTALLED)
 
 data: $(INSTALLED)  ## train again the networks that ship in data/runs, and measure what studies/studies.yaml says (days)
 	$(BIN)/python -m studies train
-	$(BIN)/python -m rmtlib.learning.sweep sweeps/book.yaml
+	$(BIN)/rmtlib sweep sweeps/book.yaml
 	$(BIN)/python -m studies measure
 	$(BIN)/python benchmarks/factored_forward.py --output data/filtering/factored_forward.csv
 	$(BIN)/python -m studies keep

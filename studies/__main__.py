@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from rmtlib.learning import load_dataset, load_run
-from rmtlib.learning.runs import RunError
+from rmtlib.runs import RunError
 
 from .epochs import train_keeping_epochs
 from .keep import keep

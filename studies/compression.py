@@ -10,10 +10,10 @@ import torch
 from tqdm import tqdm
 
 from rmtlib.filtering import filter_matrix
-from rmtlib.learning import Dataset, Run
+from rmtlib.learning import Dataset, Run, load_network
 from rmtlib.learning.architectures import Network
 
-from .network import WithWeights, accuracies, batches, hidden_layers, is_right, setting, trained_network
+from .network import WithWeights, accuracies, batches, hidden_layers, is_right, setting
 
 __all__ = ["BUDGETS", "measure"]
 
@@ -59,7 +59,7 @@ def measure(run: Run, data: Dataset, *, budgets: Sequence[float] = BUDGETS, imag
     RunError
         If a trained tensor is missing.
     """
-    network = trained_network(run, data)
+    network = load_network(run)
     hidden = tqdm(hidden_layers(network).items(), desc=run.name)
     layers = [_HiddenLayer(network, name, module, data.train_images[:images]) for name, module in hidden]
     unchanged, whole = is_right(network, data), [layer.W.size for layer in layers]

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save
 
 from rmtlib.files import write_atomically
 from rmtlib.learning import Run, TrainingConfig, train
-from rmtlib.learning.runs import RunError
+from rmtlib.runs import RunError
 
 __all__ = ["epoch_weights", "train_keeping_epochs"]
 

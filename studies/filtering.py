@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 import rmtlib
 from rmtlib.filtering import filter_matrix
-from rmtlib.learning import Dataset, Run
+from rmtlib.learning import Dataset, Run, load_network
 
-from .network import accuracies, hidden_layers, setting, trained_network
+from .network import accuracies, hidden_layers, setting
 
 __all__ = ["RANKS", "measure"]
 
@@ -48,8 +48,12 @@ def measure(run: Run, data: Dataset) -> pd.DataFrame:
     ------
     RunError
         If a trained tensor is missing.
+    ValueError
+        If the logits of the run are centred: they are not those of the layers that follow one another.
     """
-    network = trained_network(run, data)
+    if run.config["centred"]:
+        raise ValueError(f"run must have logits that are not centred; got {run.name!r}")
+    network = load_network(run)
     trained = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     images, labels = torch.from_numpy(data.test_images), torch.from_numpy(data.test_labels)
     unchanged = _is_right(network, images, labels)

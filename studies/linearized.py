@@ -6,15 +6,12 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file
 
-from rmtlib.learning import Dataset, Run, build_network, linearized_accuracy
-from rmtlib.learning.architectures import initialize
+from rmtlib.learning import Dataset, Run, linearized_accuracy, load_network
 from rmtlib.learning.linearization import linearize
-from rmtlib.learning.runs import data_folder
-from rmtlib.learning.training import Logits, accuracy, centre
-
-from .network import trained_network
+from rmtlib.learning.trained import initial_network
+from rmtlib.learning.training import accuracy
+from rmtlib.runs import book_data
 
 __all__ = ["measure", "read"]
 
@@ -53,20 +50,14 @@ def measure(run: Run, data: Dataset, *, layer: str = "dense2") -> pd.DataFrame:
         If a trained tensor is missing.
     """
     linear = linearized_accuracy(run, layer, data)
-    network, reset, untrained = trained_network(run, data), trained_network(run, data), _untrained(run, data)
-    W = network.get_parameter(f"{layer}.weight")
-    W0 = load_file(run.weights_file).get(f"initial.{layer}.weight", untrained.get_parameter(f"{layer}.weight"))
-    reset.get_parameter(f"{layer}.weight").copy_(W0)
-    functions: list[Logits] = [network, linearize(network, {f"{layer}.weight": W0}), reset]
-    if run.config["centred"]:
-        functions = [centre(function, untrained) for function in functions]
+    network, reset, name = load_network(run), load_network(run), f"{layer}.weight"
+    W, W0 = network.get_parameter(name), initial_network(run).get_parameter(name)
+    reset.get_parameter(name).copy_(W0)
+    functions = (network, linearize(network, {name: W0}), reset)
     images = torch.from_numpy(data.test_images).split(network.evaluation_batch)
     z, z_lin, z_reset = (torch.cat([function(x) for x in images]).double() for function in functions)
     error = (z - z_lin).norm()
-    set_back = (
-        accuracy(functions[2], *part, network.evaluation_batch)
-        for part in ((data.train_images, data.train_labels), (data.test_images, data.test_labels))
-    )
+    set_back = (accuracy(reset, *part) for part in ((data.train_images, data.train_labels), (data.test_images, data.test_labels)))
     row = {
         "run": run.name,
         "layer": layer,
@@ -96,12 +87,6 @@ def read(layer: str = "dense2", path: Path | None = None) -> pd.DataFrame:
     pandas.DataFrame
         Columns of `measure`, accuracies as shares; what was not measured is NaN.
     """
-    table = pd.read_csv(path or data_folder() / "linearized.csv")
+    table = pd.read_csv(path or book_data() / "linearized.csv")
     own = table[table["layer"] == layer].drop(columns="layer").set_index("run")
     return own.assign(gap=own["test_accuracy"] - own["linearized_test_accuracy"])
-
-
-def _untrained(run: Run, data: Dataset) -> torch.nn.Module:
-    network = build_network(run.config["network"], shape=data.shape, n_classes=data.n_classes)
-    initialize(network, run.config["seed"])
-    return network.requires_grad_(False).eval()

@@ -6,31 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
-from rmtlib.learning import Dataset, Run, build_network
+from rmtlib.learning import Dataset
 from rmtlib.learning.architectures import Network
-from rmtlib.learning.runs import RunError
+from rmtlib.runs import Run
 
-__all__ = ["WithWeights", "accuracies", "batches", "hidden_layers", "is_right", "setting", "trained_network"]
+__all__ = ["WithWeights", "accuracies", "batches", "hidden_layers", "is_right", "setting"]
 
 WithWeights = torch.nn.Linear | torch.nn.Conv2d
-
-
-def trained_network(run: Run, data: Dataset) -> Network:
-    """The network of a run with its trained weights, which are not to be trained further.
-
-    Raises
-    ------
-    RunError
-        If the run keeps no longer all trained tensors.
-    """
-    network = build_network(run.config["network"], shape=data.shape, n_classes=data.n_classes)
-    tensors = load_file(run.weights_file)
-    if missing := [name for name in network.state_dict() if f"trained.{name}" not in tensors]:
-        raise RunError(f"run {run.name!r} keeps no trained {', '.join(missing)}; train it again under another name")
-    network.load_state_dict({name: tensors[f"trained.{name}"] for name in network.state_dict()})
-    return network.requires_grad_(False).eval()
 
 
 def hidden_layers(network: Network) -> dict[str, WithWeights]:
@@ -40,9 +23,9 @@ def hidden_layers(network: Network) -> dict[str, WithWeights]:
 
 def batches(network: Network, images: np.ndarray, until: str | None = None) -> Iterator[torch.Tensor]:
     """Activations before the module of this name, or logits, as many images at a time as the network evaluates."""
-    place = [name for name, _ in network.named_children()].index(until) if until else len(network)
+    first = network[: [name for name, _ in network.named_children()].index(until)] if until else network
     for x in torch.from_numpy(images).split(network.evaluation_batch):
-        yield network[:place](x)
+        yield first(x)
 
 
 def is_right(network: Network, data: Dataset) -> np.ndarray:

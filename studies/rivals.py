@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 
 from rmtlib.filtering import honest_gain
-from rmtlib.learning import Dataset, Run
+from rmtlib.learning import Dataset, Run, load_network
 
 from .epochs import epoch_weights
-from .network import accuracies, is_right, setting, trained_network
+from .network import accuracies, is_right, setting
 
 __all__ = ["measure", "methods"]
 
@@ -34,7 +34,7 @@ def measure(run: Run, data: Dataset) -> pd.DataFrame:
     RunError
         If the weights of an epoch were not kept.
     """
-    network = trained_network(run, data)
+    network = load_network(run)
 
     def row(kind: str, epoch: int, weights: dict) -> dict:
         network.load_state_dict(weights)

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 import rmtlib
 from rmtlib.learning import TrainingConfig, load_dataset, train
-from rmtlib.learning.runs import RunError
+from rmtlib.runs import RunError
 from studies import motion, rivals
 from studies.epochs import epoch_weights, train_keeping_epochs
 

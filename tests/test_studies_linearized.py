@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from rmtlib.learning import TrainingConfig, load_dataset, train
-from rmtlib.learning.runs import RunError
+from rmtlib.runs import RunError
 from studies.keep import keep
 from studies.linearized import measure, read
 

@@ -12,9 +12,9 @@ import yaml
 from safetensors.numpy import load_file
 
 import rmtlib
+from rmtlib.files import file_sha256
 from rmtlib.learning import TrainingConfig, load_run, train
-from rmtlib.learning.runs import file_sha256
-from rmtlib.learning.sweep import read_grid
+from rmtlib.notebooks.sweep import read_grid
 from studies.__main__ import main
 from studies.keep import keep
 from studies.plan import STUDIES, PlanError, read_plan

@@ -32,11 +32,12 @@ from safetensors.torch import save
 from tqdm import tqdm
 
 from .. import __version__
+from ..files import file_sha256, write_atomically
 from ..marchenko_pastur import fit_marchenko_pastur
+from ..runs import ADDED_SETTINGS, Run, RunError, commit, load_run, processor, write_history
 from ..spectra import spectrum
 from .architectures import NETWORKS, Network, build_network, initialize
 from .datasets import DATASETS, STANDARDIZATIONS, Dataset, load_dataset
-from .runs import ADDED_SETTINGS, Run, RunError, commit, file_sha256, load_run, processor, write_atomically, write_history
 
 __all__ = ["ConfigError", "DivergedError", "TrainingConfig", "noisy_labels", "train"]
 

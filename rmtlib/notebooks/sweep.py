@@ -1,4 +1,4 @@
-"""Run a grid of parameters through one notebook, on this machine or on many: ``python -m rmtlib.learning.sweep GRID.yaml``.
+"""Run a grid of parameters through one notebook, on this machine or on many: ``rmtlib sweep GRID.yaml``.
 
 A grid is a YAML file:
 
@@ -23,14 +23,12 @@ done in ``runs_folder`` is not repeated: delete its folder for that.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import hashlib
 import itertools
 import json
 import os
 import platform
-import sys
 import time
 import traceback
 from contextlib import contextmanager
@@ -47,7 +45,7 @@ from tqdm import tqdm
 from .. import checks
 from .launch import ParameterError, check_parameters, launch, output_name, read_notebook
 
-__all__ = ["Grid", "SweepReport", "main", "read_grid", "run_key", "sweep"]
+__all__ = ["Grid", "SweepReport", "read_grid", "run_key", "sweep"]
 
 _KEYS = ("notebook", "output", "base", "grid", "runs")
 _ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
@@ -137,11 +135,11 @@ def run_key(notebook: nbformat.NotebookNode, parameters: dict) -> str:
     str
         A hexadecimal SHA-256.
     """
-    here = Path(__file__).parent
-    files = [file for file in sorted(here.glob("*.py")) if file.name not in ("launch.py", "sweep.py")]
+    library = Path(__file__).parents[1]
+    files = [*sorted(library.glob("learning/*.py")), library / "ensembles.py", library / "runs.py"]
     parts = [json.dumps(parameters, sort_keys=True).encode()]
     parts += [cell.source.encode() for cell in notebook.cells if cell.cell_type == "code"]
-    parts += [file.read_bytes() for file in (*files, here.parent / "ensembles.py")]
+    parts += [file.read_bytes() for file in files]
     return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
@@ -282,37 +280,3 @@ def _error(future):
         return future.result()
     except Exception as error:
         return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status: 1 if a run failed, 2 if the grid is wrong or no scheduler answers."""
-    parser = argparse.ArgumentParser(
-        prog="python -m rmtlib.learning.sweep",
-        description="Run a grid of parameters through a notebook. What is done is skipped, what was interrupted goes on.",
-    )
-    parser.add_argument("grid", help="YAML file with notebook, output, base, grid, runs")
-    parser.add_argument(
-        "--scheduler",
-        default=os.environ.get("SCHEDULER") or None,
-        help="address of a dask scheduler, such as tcp://host:8786 (default: environment variable SCHEDULER, or this machine)",
-    )
-    parser.add_argument("--workers", type=int, help="workers on this machine (default: one a core)")
-    options = parser.parse_args(arguments)
-    try:
-        report = sweep(options.grid, scheduler=options.scheduler, workers=options.workers)
-    except (ValueError, ConnectionError) as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; repeat the command to go on", file=sys.stderr)
-        return 130
-    counts = f"{len(report.skipped)} runs were done before, {len(report.finished)} are done now, {len(report.failed)} failed"
-    print(counts + "".join(f"\n  {error}\n    see {os.path.relpath(log)}" for log, error in report.failed.items()))
-    return 1 if report.failed else 0
-
-
-if __name__ == "__main__":
-    # Workers look functions up by their module, which is not __main__ there.
-    from rmtlib.learning.sweep import main
-
-    sys.exit(main())

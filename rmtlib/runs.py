@@ -1,4 +1,7 @@
-"""A finished run on disk: ``run.json``, ``history.csv`` and ``weights.safetensors`` in a folder of its own."""
+"""A finished run on disk: ``run.json``, ``history.csv`` and ``weights.safetensors`` in a folder of its own.
+
+Reading one needs no torch. `rmtlib.learning.train` writes it.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from safetensors import safe_open
 
-from ..files import file_sha256, write_atomically
+from .ensembles import glorot_uniform
+from .files import file_sha256, write_atomically
 
-__all__ = ["Run", "RunError", "find_runs", "load_run"]
+__all__ = ["Run", "RunError", "book_data", "commit", "find_runs", "initial", "load_run", "processor", "write_history"]
 
 FILES = ("run.json", "history.csv", "weights.safetensors")
+# Layers with weights in the order in which their initial weights are drawn.
+LAYERS = dict.fromkeys(("mlp512", "mlp1024"), ("dense1", "dense2", "dense3", "dense4"))
+LAYERS |= dict.fromkeys(("minialexnet", "minialexnet3x3"), ("conv1", "conv2", "dense1", "dense2", "dense3"))
 # Settings that runs did not record before there was a choice.
 ADDED_SETTINGS = {"label_noise": 0.0, "decay_every": 1, "centred": False, "bulk_variance": False}
 # Where `pip install --editable` leaves the library: beside the book's folder ``data``.
-CHECKOUT = Path(__file__).parents[2]
+CHECKOUT = Path(__file__).parents[1]
 
 
 class RunError(ValueError):
@@ -72,7 +80,7 @@ def load_run(name: str, *, folder=None) -> Run:
     RunError
         If the run is missing, incomplete or diverged, or a file differs from its recorded hash.
     """
-    folder = data_folder() / "runs" if folder is None else Path(folder)
+    folder = book_data() / "runs" if folder is None else Path(folder)
     path = folder / name
     if not path.is_dir():
         known = sorted(p.name for p in folder.glob("*") if p.is_dir()) if folder.is_dir() else []
@@ -118,7 +126,7 @@ def find_runs(*, folder=None, **config) -> list[Run]:
     ValueError
         If a run has no such setting.
     """
-    folder = data_folder() / "runs" if folder is None else Path(folder)
+    folder = book_data() / "runs" if folder is None else Path(folder)
     found, config = [], {"label_noise": 0.0, "centred": False, "decay_every": 1} | config
     for record_file in folder.glob("*/run.json"):
         record = json.loads(record_file.read_text())
@@ -134,11 +142,50 @@ def find_runs(*, folder=None, **config) -> list[Run]:
     return sorted(found, key=lambda run: (run.config["laziness"], run.config["seed"]))
 
 
+def initial(run: Run, layer: str) -> np.ndarray:
+    """Initial weights of one layer of a run: read where its file holds them, otherwise drawn again from its seed.
+
+    Parameters
+    ----------
+    run : Run
+    layer : str
+        Such as ``"dense2"``.
+
+    Returns
+    -------
+    numpy.ndarray
+        float32, of the shape that the layer has in the file: ``(n_out, n_in)``, of a convolution
+        ``(n_out, n_in, height, width)``. Training starts from zero biases.
+
+    Raises
+    ------
+    ValueError
+        If the run's network has no such layer.
+    RunError
+        If the file holds neither initial nor trained weights of the layer, so that its shape is not known.
+
+    Notes
+    -----
+    Layer k, counted from 1, is drawn from ``numpy.random.default_rng([seed, k])`` (Glorot uniform, appendix A of the paper).
+    """
+    names = LAYERS[run.config["network"]]
+    if layer not in names:
+        raise ValueError(f"layer must be one of {', '.join(names)}; got {layer!r}")
+    with safe_open(run.weights_file, framework="numpy") as file:
+        kept = set(file.keys())
+        if f"initial.{layer}.weight" in kept:
+            return file.get_tensor(f"initial.{layer}.weight").astype(np.float32, copy=False)
+        if f"trained.{layer}.weight" not in kept:
+            raise RunError(f"run {run.name!r} keeps no weights of {layer}; it keeps {', '.join(sorted(kept)) or 'none'}")
+        shape = tuple(file.get_slice(f"trained.{layer}.weight").get_shape())
+    return glorot_uniform(shape, [run.config["seed"], names.index(layer) + 1]).astype(np.float32, copy=False)
+
+
 def _again(path: Path) -> str:
     return f"delete {str(path)!r} to train it again, or give the new run another name"
 
 
-def data_folder() -> Path:
+def book_data() -> Path:
     """The book's ``data`` folder, looked for upwards from the current folder, then in the checkout that rmtlib lies in."""
     for parent in (Path.cwd(), *Path.cwd().parents, CHECKOUT):
         if (parent / "data" / "registry.txt").is_file():

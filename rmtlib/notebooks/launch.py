@@ -1,4 +1,4 @@
-"""Run a notebook with other parameters: ``python -m rmtlib.learning.launch chapters/09_training.md -p laziness 0.5``.
+"""Run a notebook with other parameters: ``rmtlib run chapters/09_training.md -p laziness 0.5``.
 
 Papermill executes the notebook, after its parameters were checked against the notebook's cell tagged ``parameters``, whose
 lines look like ``laziness: float = 1.0  # rich 0.5, typical 1, lazy 5``. Papermill itself only warns at an unknown name and
@@ -10,13 +10,11 @@ there. The executed notebook appears whole or not at all.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import hashlib
 import json
 import os
 import re
-import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,9 +25,9 @@ import nbformat
 import papermill
 from traitlets.config import Config
 
-from .runs import write_atomically
+from ..files import write_atomically
 
-__all__ = ["NotebookError", "ParameterError", "check_parameters", "launch", "main", "output_name", "read_notebook"]
+__all__ = ["NotebookError", "ParameterError", "check_parameters", "launch", "output_name", "read_notebook"]
 
 _TYPES = {"str": str, "int": int, "float": float, "bool": bool}
 
@@ -236,34 +234,3 @@ def execute(notebook, parameters, cwd, log):
             raise NotebookError(f"{error.ename}: {error.evalue}\n{error}") from None
         except RuntimeError as error:
             raise NotebookError(f"the kernel was killed, ran out of memory or did not start: {error}") from error
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command; returns its exit status: 1 if the notebook failed, 2 if it could not be started as asked."""
-    parser = argparse.ArgumentParser(
-        prog="python -m rmtlib.learning.launch",
-        description="Run a notebook with other parameters. Relative paths start from the current folder.",
-    )
-    parser.add_argument("notebook", help="MyST-markdown (.md) or .ipynb")
-    pair = {"nargs": 2, "metavar": ("NAME", "VALUE")}
-    parser.add_argument("-p", dest="parameters", action="append", default=[], **pair, help="a parameter; may be repeated")
-    parser.add_argument("-o", "--output", help="the executed notebook (default: runs/<notebook>-<parameters>.ipynb)")
-    options = parser.parse_args(arguments)
-    try:
-        parameters = check_parameters(read_notebook(options.notebook), dict(options.parameters), from_text=True)
-        output = launch(options.notebook, parameters, output=options.output, log=sys.stderr)
-    except ValueError as error:
-        print(f"{options.notebook}: {error}", file=sys.stderr)
-        return 2
-    except NotebookError as error:
-        print(f"{options.notebook} failed: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{options.notebook} interrupted; repeat the command, and a training goes on after its last epoch", file=sys.stderr)
-        return 130
-    print(output)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
