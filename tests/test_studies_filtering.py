@@ -101,11 +101,17 @@ def test_the_error_of_a_gain_is_that_of_a_paired_difference(digits, table):
         assert round(total) >= abs(round(found["gain"] * n))
 
 
+def test_a_run_with_centred_logits_is_refused(digits, tmp_path):
+    centred = train(TrainingConfig(epochs=1, batch_size=480, centred=True), folder=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="run must have logits that are not centred; got 'mlp512.*centred'"):
+        measure(centred, digits)
+
+
 def test_a_run_that_keeps_one_layer_is_refused(run, digits, tmp_path):
     from studies.keep import keep
 
     kept = keep(run, tmp_path, tensors="layer")
-    with pytest.raises(RunError, match=r"keeps no trained dense1.weight, dense1.bias, dense3.weight, .*: train the run again"):
+    with pytest.raises(RunError, match=r"keeps no trained dense1.weight, dense1.bias, dense3.weight, .* train the run again"):
         measure(kept, digits)
 
 
