@@ -160,6 +160,6 @@ def gain_outcomes(table: pd.DataFrame, at_edge: pd.DataFrame) -> dict[str, Outco
         "noise-edge-3-most": third.max(),
         "edge-3-clean": at_edge["dense3"].iloc[0],
         "edge-3-most": at_edge["dense3"].iloc[-1],
-        "B-filtering-noisy": Outcome(p < 0.05, gain=chosen.mean(), error=error[chosen.name], seeds=len(gains), p=p),
+        "B-filtering-noisy": Outcome(p < 0.05, gain=chosen.mean(), scatter=error[chosen.name], seeds=len(gains), p=p),
         "B-filtering-rivals": Outcome(best > best_rival, cut=best, stop=mean["early stopping"]),
     }
