@@ -82,9 +82,13 @@ def test_vectors_leave_the_band_at_the_large_end_and_most_are_random(changed, ve
     both = {("alexnet", "classifier.1"): vectors(), ("vgg19", "classifier.0"): vectors(**changed)}
     found = imagenet.vector_outcomes(["alexnet", "vgg19"], both)
     assert found["F2c"].verdict == found["first-dense"].verdict == verdict
-    assert found["F2c"].numbers["words"].startswith(
-        "alexnet classifier.1: lowest moving mean 0.40 in the lower and 0.20 in the upper half, "
-        "band from 0.30, 25% of the vectors not random; vgg19 classifier.0: "
+    assert (
+        found["F2c"]
+        .numbers["words"]
+        .startswith(
+            "alexnet classifier.1: lowest moving mean 0.40 in the lower and 0.20 in the upper half, "
+            "band from 0.30, 25% of the vectors not random; vgg19 classifier.0: "
+        )
     )
 
 
