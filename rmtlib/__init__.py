@@ -3,8 +3,9 @@
 ``import rmtlib`` needs neither torch nor tensorflow, and loads ``scipy.stats`` and matplotlib only when they are used.
 """
 
-from . import claims, ensembles, figures, filtering, laws, regimes, tails
+from . import claims, ensembles, figures, filtering, laws, tails
 from .analysis import LayerAnalysis, analyse, analyse_network
+from .ends import EndMeans, EndTests, end_means, end_tests
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
 from .number_variance import NumberVariance, number_variance, number_variance_curve, rigidity
 from .porter_thomas import PorterThomasTest, participation_ratio, porter_thomas
@@ -16,6 +17,8 @@ from .weights import Layer, Weights, WeightsError, load_weights
 __version__ = "0.1.0"
 
 __all__ = [
+    "EndMeans",
+    "EndTests",
     "Layer",
     "LayerAnalysis",
     "MarchenkoPasturFit",
@@ -28,6 +31,8 @@ __all__ = [
     "analyse",
     "analyse_network",
     "claims",
+    "end_means",
+    "end_tests",
     "ensembles",
     "figures",
     "filtering",
@@ -38,7 +43,6 @@ __all__ = [
     "number_variance_curve",
     "participation_ratio",
     "porter_thomas",
-    "regimes",
     "rigidity",
     "spacing_ratios",
     "spacing_test",

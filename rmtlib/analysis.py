@@ -6,18 +6,17 @@ of its outputs. `rmtlib.LayerAnalysis.summary` puts both into one line.
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from . import checks
+from . import checks, parallel
+from .files import atomic_file
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
 from .multiple import benjamini_hochberg
 from .number_variance import NumberVariance, number_variance_curve
@@ -40,7 +39,6 @@ BULK_COLUMNS = {
     "outliers_below": "n_outliers_below",
     "outlier_edge_below": "outlier_edge_below",
 }
-SIDE_BY_SIDE = 2**24  # entries of the largest layer that is analysed beside others
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -158,19 +156,25 @@ class LayerAnalysis:
             "summary": self.summary,
         }
 
-    def plot(self):
+    def plot(self, figure=None):
         """The paper's four panels: spectrum with bulk, spacings, number variance, Porter-Thomas.
+
+        Parameters
+        ----------
+        figure : matplotlib.figure.Figure, optional
+            Where to draw them; by default a new figure of pyplot.
 
         Returns
         -------
         matplotlib.figure.Figure
         """
-        import matplotlib.pyplot as plt
-
         from . import figures, laws
 
-        curve = self.number_variance
-        figure, axes = plt.subplots(1, 4, figsize=(15, 3.4), layout="constrained")
+        if figure is None:
+            import matplotlib.pyplot as plt
+
+            figure = plt.figure(figsize=(15, 3.4), layout="constrained")
+        curve, axes = self.number_variance, figure.subplots(1, 4)
         figures.spectrum_panel(axes[0], self.nu, fit=self.bulk)
         figures.spacing_panel(axes[1], np.diff(self.xi), law=laws.wigner_surmise)
         expected = {
@@ -331,7 +335,7 @@ def analyse_network(
     [100, 90]
     """
     a = checks.integer(a, "a", at_least=1)
-    workers = _processors() if workers is None else checks.integer(workers, "workers", at_least=1)
+    workers = parallel.processors() if workers is None else checks.integer(workers, "workers", at_least=1)
     if not isinstance(weights, Mapping):
         raise ValueError(f"weights must be a mapping of names to layers, as load_weights gives; got {type(weights).__name__}")
     if csv is not None and not Path(csv).parent.is_dir():
@@ -340,76 +344,38 @@ def analyse_network(
     if not names:
         skipped = "; ".join(f"{s.name} {tuple(s.shape)}: {s.reason}" for s in getattr(weights, "skipped", ())[:5])
         raise ValueError(f"weights holds no matrix to analyse{f' (skipped: {skipped})' if skipped else ''}")
-    rows, analysed = {}, 0
-    results = _results(weights, names, a, workers)
-    try:
-        with closing(results), tqdm(total=len(names), desc="layers", unit="layer", disable=not progress) as bar:
-            for name, result in results:
-                rows[name] = result.row() if isinstance(result, LayerAnalysis) else result
-                analysed += isinstance(result, LayerAnalysis)
-                bar.update()
-                if csv is not None:
-                    _write(_table([rows[name] for name in names if name in rows]), Path(csv))
-                if on_layer is not None and isinstance(result, LayerAnalysis):
-                    on_layer(result)
-    except KeyboardInterrupt:
-        if not analysed:
-            raise
-        message = f"interrupted after {analysed} of {len(names)} layers: the table holds these, and names the others"
-        warnings.warn(message, stacklevel=2)
-    table = _table([rows.get(name) or _not_analysed(name, None, "interrupted") for name in names])
-    if csv is not None:
-        _write(table, Path(csv))
-    return table
-
-
-def _results(weights, names, a, workers):
-    """Pairs of a name and its analysis, or the row that says why there is none, as layers finish."""
 
     def analysed(name, layer):
         try:
-            return name, analyse(layer, a=a, name=name)
+            return analyse(layer, a=a, name=name)
         except (ValueError, MemoryError) as error:
-            return name, _not_analysed(name, _matrix(layer).shape, str(error) or "not enough memory")
+            return _not_analysed(name, parallel.matrix_of(layer).shape, str(error) or "not enough memory")
 
+    rows, finished, interrupted = {}, 0, False
+    results = parallel.as_they_finish(analysed, weights, workers=workers)
     try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        workers, one_thread = 1, nullcontext()
-    else:
-        one_thread = threadpool_limits(limits=1, user_api="blas")
-    pool, running, large = ThreadPoolExecutor(workers), set(), []
-    try:
-        with one_thread:
-            for name in names:
-                if running:
-                    finished, running = wait(running, None if len(running) == workers else 0, FIRST_COMPLETED)
-                    yield from (future.result() for future in finished)
-                try:
-                    layer = weights[name]
-                except ValueError as error:
-                    yield name, _not_analysed(name, None, str(error))
-                    continue
-                if _matrix(layer).size > SIDE_BY_SIDE:
-                    large.append(name)
-                else:
-                    running.add(pool.submit(analysed, name, layer))
-                # Otherwise the last one would stay in memory beside those under way.
-                del layer
-            while running:
-                finished, running = wait(running, return_when=FIRST_COMPLETED)
-                yield from (future.result() for future in finished)
-        for name in large:
-            yield pool.submit(lambda name=name: analysed(name, weights[name])).result()
+        with closing(results), tqdm(total=len(names), desc="layers", unit="layer", disable=not progress) as bar:
+            for name, result in results:
+                if isinstance(result, ValueError):
+                    result = _not_analysed(name, None, str(result))
+                rows[name] = result.row() if isinstance(result, LayerAnalysis) else result
+                finished += isinstance(result, LayerAnalysis)
+                bar.update()
+                if csv is not None:
+                    _write(_table([rows[name] for name in names if name in rows]), csv)
+                if on_layer is not None and isinstance(result, LayerAnalysis):
+                    on_layer(result)
     except KeyboardInterrupt:
-        yield from (future.result() for future in running if future.done())
-        raise
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _matrix(layer):
-    return np.asarray(layer.matrix if isinstance(layer, Layer) else layer)
+        if not finished:
+            raise
+        interrupted = True
+    table = _table([rows.get(name) or _not_analysed(name, None, "interrupted") for name in names])
+    if csv is not None:
+        _write(table, csv)
+    if interrupted:
+        message = f"interrupted after {finished} of {len(names)} layers: the table holds these, and names the others"
+        warnings.warn(message, stacklevel=2)
+    return table
 
 
 def _not_analysed(name, shape, reason):
@@ -428,15 +394,5 @@ def _table(rows):
 
 
 def _write(table, path):
-    """Replace the file at once, so that whoever stops the process finds a whole table."""
-    part = path.with_name(f"{path.name}.part")
-    try:
+    with atomic_file(path) as part:
         table.to_csv(part, index=False)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _processors() -> int:
-    # A container or a batch system may give this process fewer than the machine has.
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -18,7 +18,7 @@ class DownloadError(ValueError):
     """A download that failed; the message is the cause in a few words."""
 
 
-def data_folder() -> Path | None:
+def environment_folder() -> Path | None:
     """The folder that the environment variable ``RMTLIB_DATA`` names, if it is set."""
     named = os.environ.get("RMTLIB_DATA")
     return Path(named) if named else None

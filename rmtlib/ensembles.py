@@ -12,7 +12,7 @@ import numpy as np
 
 from . import checks
 
-__all__ = ["SpikedMatrix", "gaussian", "glorot_uniform", "goe", "spiked", "spiked_singular_value", "student_t"]
+__all__ = ["SpikedMatrix", "gaussian", "glorot_uniform", "goe", "shuffled", "spiked", "spiked_singular_value", "student_t"]
 
 
 def glorot_uniform(shape: tuple[int, ...], rng) -> np.ndarray:
@@ -111,6 +111,44 @@ def student_t(shape: tuple[int, ...], rng, *, df: float, sigma: float = 1.0) -> 
         raise ValueError(f"df must be above 2, where the standard deviation is finite; got {df!r}")
     scale = checks.positive(sigma, "sigma") / np.sqrt(df / (df - 2))
     return scale * np.random.default_rng(rng).standard_t(df, size=_shape(shape))
+
+
+def shuffled(W, rng, *, within: str = "matrix") -> np.ndarray:
+    """A null without a law of the entries: the entries of a matrix in random order.
+
+    Parameters
+    ----------
+    W : array_like of shape (n_out, n_in)
+        A real matrix, for instance the weights themselves.
+    rng : seed or numpy.random.Generator
+        Passed to `numpy.random.default_rng`.
+    within : {"matrix", "rows"}
+        Where entries may go: anywhere, or anywhere in their row. Rows keep their sizes in the second.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 or float32, of the shape of ``W``.
+
+    Raises
+    ------
+    ValueError
+        If ``W`` is not a finite real matrix of at least 2 x 2, or ``within`` is unknown.
+
+    Notes
+    -----
+    Every order of the entries is equally likely if they are independent and of one law (or of one law a row). What a statistic
+    shows on the weights and not on their shuffles is order and not the law of the entries: heavy tails and zeros are kept.
+
+    Examples
+    --------
+    >>> shuffled([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]], 0, within="rows").sum(axis=1)
+    array([ 6., 60.])
+    """
+    W = checks.matrix(W)
+    checks.choice(within, "within", ("matrix", "rows"))
+    rng = np.random.default_rng(rng)
+    return rng.permuted(W, axis=1) if within == "rows" else rng.permutation(W.ravel()).reshape(W.shape)
 
 
 def goe(n: int, rng) -> np.ndarray:

@@ -20,7 +20,7 @@ import scipy.optimize
 
 from . import checks, laws
 
-__all__ = ["MarchenkoPasturFit", "fit_marchenko_pastur"]
+__all__ = ["MarchenkoPasturFit", "Noise", "fit_marchenko_pastur", "fit_noise"]
 
 METHODS = {"counting": 0.5, "density": 0.7}
 GRID_POINTS = 400
@@ -204,6 +204,61 @@ def fit_marchenko_pastur(
         method=method,
         reflect=reflect,
     )
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Noise that some of the levels were taken for, and the levels outside it.
+
+    Attributes
+    ----------
+    sigma : float
+        Standard deviation of an entry.
+    outlier_edge, outlier_edge_below : float
+        Limits of the levels of such noise; the lower one is 0 for matrices so close to square that noise reaches down to 0.
+    n_outliers, n_outliers_below : int
+        Levels beyond them.
+    """
+
+    sigma: float
+    outlier_edge: float
+    outlier_edge_below: float
+    n_outliers: int
+    n_outliers_below: int
+
+
+def fit_noise(nu, shape: tuple[int, int], window, *, level: float = LEVEL) -> Noise:
+    """Noise whose levels are those of a window, and the levels outside it, as in the second half of `fit_marchenko_pastur`.
+
+    Parameters
+    ----------
+    nu : array_like, shape (m,)
+        Singular values of a matrix, ascending, all of them.
+    shape : tuple of int
+        Shape of the matrix, in either order.
+    window : array_like of int
+        Indices of the levels that are noise, ascending. Levels within it, and below its middle one or above it, are never counted
+        as outliers above or below.
+    level : float
+        Probability that the largest level of pure noise is called an outlier; the same below the bulk.
+
+    Returns
+    -------
+    Noise
+
+    Raises
+    ------
+    ValueError
+        If ``nu`` is not ascending and finite with m entries, or ``window`` or ``level`` is out of range.
+    """
+    nu, n, m = _singular_values(nu, shape)
+    window = np.asarray(window)
+    if window.ndim != 1 or len(window) == 0 or not np.issubdtype(window.dtype, np.integer) or np.any(np.diff(window) < 1):
+        raise ValueError(f"window must hold indices of levels, ascending; got {window!r}")
+    if window[0] < 0 or window[-1] >= m:
+        raise ValueError(f"window must hold indices from 0 to {m - 1}; got {window[0]} to {window[-1]}")
+    sigma, edges, below, above = _noise(nu, n, m, window, _share(level, "level"))
+    return Noise(sigma, edges[1], edges[0], above, below)
 
 
 def _singular_values(nu, shape):

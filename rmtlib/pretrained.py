@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from ._sources import WeightsError
-from .download import DownloadError, cache_folder, data_folder, described, download, intact
+from .download import DownloadError, cache_folder, described, download, environment_folder, intact
 
 __all__ = ["NETWORKS", "Network", "fetch", "find", "folder"]
 
@@ -71,7 +71,7 @@ class Network:
 
 def folder() -> Path:
     """Where the files are looked for and downloaded to: ``RMTLIB_DATA`` if it is set, otherwise the user's cache."""
-    return data_folder() or cache_folder()
+    return environment_folder() or cache_folder()
 
 
 def find(name: str) -> Path | None:

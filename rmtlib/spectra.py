@@ -19,7 +19,7 @@ from scipy.linalg import lapack
 
 from . import checks
 
-__all__ = ["Spectrum", "spectrum"]
+__all__ = ["Spectrum", "spectrum", "stable_rank"]
 
 REFINED_BELOW = 1e-3  # of the largest singular value: these are computed again from W itself, if they are few
 EXACT_BELOW = {True: 1e-7, False: 1e-5}  # with and without vectors, that is with and without this refinement
@@ -114,6 +114,40 @@ def spectrum(W, vectors: bool = True, *, exact: bool = False) -> Spectrum:
             f"remove dependent or empty rows and columns first ({_empty(W)})"
         )
     return Spectrum(nu, inputs, outputs, W.shape)
+
+
+def stable_rank(nu) -> float:
+    r"""How many directions share the size of a matrix, :math:`\sum_k \nu_k^2 / \nu_\max^2`.
+
+    Parameters
+    ----------
+    nu : array_like, shape (m,)
+        Singular values, ascending, the largest above 0.
+
+    Returns
+    -------
+    float
+        From 1, where one direction is all, to m, where all are equal; noise of n x m has
+        :math:`m / (1 + \sqrt{m/n})^2` in the limit.
+
+    Raises
+    ------
+    ValueError
+        If ``nu`` is not ascending and finite, or has no positive level.
+
+    References
+    ----------
+    Rudelson and Vershynin, J. ACM 54, 21 (2007).
+
+    Examples
+    --------
+    >>> stable_rank([1.0, 1.0, 2.0])
+    1.5
+    """
+    nu = checks.levels(nu, "nu")
+    if nu[-1] <= 0 or nu[0] < 0:
+        raise ValueError("nu must hold singular values that are not negative, the largest above 0")
+    return float(np.sum((nu / nu[-1]) ** 2))
 
 
 def by_gram(W, vectors):

@@ -15,9 +15,18 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from . import checks
+from . import checks, shape_tables
 
-__all__ = ["HillEstimate", "PowerLawFit", "PowerLawTest", "fit_power_law", "hill", "power_law_test"]
+__all__ = [
+    "HillEstimate",
+    "NoiseExponent",
+    "PowerLawFit",
+    "PowerLawTest",
+    "fit_power_law",
+    "hill",
+    "noise_exponent",
+    "power_law_test",
+]
 
 BLOCK = 2**15  # entries of a table of distances at a time: few enough for the processor's cache
 
@@ -245,6 +254,55 @@ def power_law_test(
         statistics[i] = fit_power_law(synthetic, xmin=xmin, min_tail=min_tail).statistic
     pvalue = (1 + np.count_nonzero(statistics >= fit.statistic)) / (1 + draws)
     return PowerLawTest(fit, float(pvalue), statistics)
+
+
+@dataclass(frozen=True)
+class NoiseExponent:
+    """Exponent that `fit_power_law` finds in the eigenvalues of noise.
+
+    Attributes
+    ----------
+    mean, standard_deviation : float
+        Over matrices of the shape.
+    """
+
+    mean: float
+    standard_deviation: float
+
+
+def noise_exponent(shape: tuple[int, int]) -> NoiseExponent:
+    r"""What the best power law of pure noise looks like: mean and standard deviation of its exponent.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the matrix, in either order.
+
+    Returns
+    -------
+    NoiseExponent
+        Of the eigenvalues :math:`\lambda = \nu^2`, by ``fit_power_law(nu**2)`` with its defaults.
+
+    Raises
+    ------
+    ValueError
+        If the smaller side is below 64 or above 4096.
+
+    Notes
+    -----
+    The bulk of noise is no power law; a fit finds one all the same, and its exponent depends on the shape more than on anything
+    that is learned: 1.5 for 64 x 64 and 8 for 1024 x 1024. An exponent means something beside that of noise of its shape, and
+    only once the sizes of neurons are taken out (`rmtlib.biwhiten`), which make tails of their own. Interpolated between Gaussian
+    matrices of 13 sizes and 5 aspect ratios down to 1/100; ``tests/reference/bulk.py`` makes the table.
+
+    Examples
+    --------
+    >>> nu = np.linalg.svd(np.random.default_rng(0).standard_normal((400, 200)), compute_uv=False)[::-1]
+    >>> noise = noise_exponent((400, 200))
+    >>> bool(abs(fit_power_law(nu**2).exponent - noise.mean) < 3 * noise.standard_deviation)
+    True
+    """
+    return NoiseExponent(*(float(value) for value in shape_tables.lookup("tails.csv", shape)))
 
 
 def _sample(x, min_tail):

@@ -17,7 +17,7 @@ from scipy.special import ndtr
 
 from . import checks
 
-__all__ = ["unfold"]
+__all__ = ["half_window", "unfold"]
 
 REACH = 8.3  # widths beyond which a Gaussian cumulative is 0 or 1 to less than float64's rounding
 
@@ -100,6 +100,34 @@ def unfold(
     if method == "marchenko_pastur":
         return _marchenko_pastur(nu, shape, sigma)
     return _polynomial(nu, checks.integer(degree, "degree", at_least=1))
+
+
+def half_window(levels: int) -> int:
+    """Half window of the broadening that a spectrum of so many levels can afford.
+
+    Parameters
+    ----------
+    levels : int
+        Number of singular values, at least 5.
+
+    Returns
+    -------
+    int
+        15 from 77 levels on and 7 from 45 on, so that 16 spacings are left after unfolding; below, where only the density of the
+        bulk is broadened, an eighth of the levels and at least 2.
+
+    Raises
+    ------
+    ValueError
+        If ``levels`` is not a whole number of at least 5.
+
+    Examples
+    --------
+    >>> [half_window(m) for m in (512, 77, 76, 45, 44, 16)]
+    [15, 15, 7, 7, 5, 2]
+    """
+    levels = checks.integer(levels, "levels", at_least=5)
+    return 15 if levels >= 77 else 7 if levels >= 45 else max(2, levels // 8)
 
 
 def _broadened(nu, a, edges):

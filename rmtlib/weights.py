@@ -165,7 +165,7 @@ def load_weights(
     path_or_model : path, Run, model, mapping or name
         A ``.safetensors``, ``.pt``, ``.pth``, ``.bin`` (torch), ``.npz``, ``.keras``, ``.h5`` or ``.onnx`` file; the index
         ``*.index.json`` or the folder of a sharded checkpoint; a folder of ours with ``run.json`` and ``weights.safetensors``, or
-        its `rmtlib.learning.runs.Run`; a torch module, a Keras model, or a mapping of names to arrays.
+        its `rmtlib.runs.Run`; a torch module, a Keras model, or a mapping of names to arrays.
         The strings "alexnet", "vgg16" and "vgg19" are pretrained networks (`rmtlib.pretrained`), downloaded once, even where a
         file or folder has that name: call that one "./alexnet".
     initial : bool

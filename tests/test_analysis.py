@@ -13,7 +13,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import rmtlib
-from rmtlib import analysis
+from rmtlib import analysis, parallel
 from rmtlib.weights import Layer
 
 from . import builders
@@ -210,7 +210,7 @@ def test_workers_change_nothing_but_the_time():
 
 
 def test_a_large_layer_comes_after_the_others_and_keeps_its_place_in_the_table(monkeypatch):
-    monkeypatch.setattr(analysis, "SIDE_BY_SIDE", 120 * 100)
+    monkeypatch.setattr(parallel, "SIDE_BY_SIDE", 120 * 100)
     finished = []
     weights = layers((150, 100), (120, 100), (110, 100))
     table = rmtlib.analyse_network(weights, progress=False, on_layer=lambda layer: finished.append(layer.name))
@@ -219,7 +219,7 @@ def test_a_large_layer_comes_after_the_others_and_keeps_its_place_in_the_table(m
 
 
 def test_blas_has_one_thread_a_layer_and_its_own_again_afterwards(monkeypatch):
-    monkeypatch.setattr(analysis, "SIDE_BY_SIDE", 120 * 100)
+    monkeypatch.setattr(parallel, "SIDE_BY_SIDE", 120 * 100)
     seen = {}
 
     def threads():
@@ -359,7 +359,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 class Weights(dict):
     def __getitem__(self, name):
         if name == "unread":
-            time.sleep(60)
+            for _ in range(600):  # a signal that comes just before a sleep is seen after it
+                time.sleep(0.1)
         return super().__getitem__(name)
 
 def analyse(layer, *, name, **options):

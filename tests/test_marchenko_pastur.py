@@ -233,3 +233,31 @@ GOOD = law_levels(100, 200)
 def test_bad_input_is_named(nu, shape, options, message):
     with pytest.raises(ValueError, match=message):
         fit_marchenko_pastur(nu, shape, **options)
+
+
+def test_noise_is_fitted_to_the_levels_of_a_window():
+    planted = ensembles.spiked((300, 200), 51, strengths=[2.0, 5.0, 9.0], sigma=0.2)
+    nu = np.linalg.svd(planted.matrix, compute_uv=False)[::-1]
+    found = marchenko_pastur.fit_noise(nu, (300, 200), np.arange(20, 120))
+    fit = fit_marchenko_pastur(nu, (300, 200))
+    assert (found.n_outliers, found.n_outliers_below) == (3, 0)
+    assert found.sigma == pytest.approx(0.2, rel=0.02)
+    assert found.outlier_edge == pytest.approx(fit.outlier_edge, rel=0.02)
+    assert found.outlier_edge_below == pytest.approx(fit.outlier_edge_below, rel=0.03)
+    strict = marchenko_pastur.fit_noise(nu, (300, 200), np.arange(20, 120), level=1e-4)
+    assert strict.outlier_edge > found.outlier_edge
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [
+        ([], "window must hold indices of levels, ascending"),
+        ([3, 2], "window must hold indices of levels, ascending"),
+        ([0.5, 1.5], "window must hold indices of levels, ascending"),
+        ([-1, 4], "window must hold indices from 0 to 49; got -1 to 4"),
+        ([1, 50], "window must hold indices from 0 to 49; got 1 to 50"),
+    ],
+)
+def test_bad_windows_are_refused(window, message):
+    with pytest.raises(ValueError, match=message):
+        marchenko_pastur.fit_noise(np.arange(50.0), (50, 50), window)

@@ -460,7 +460,7 @@ def run_chapter(learned, output, **parameters):
     """Glued values, tables as text, number of figures and printed text of the executed chapter."""
     import nbformat
 
-    from rmtlib.learning.launch import launch, read_notebook
+    from rmtlib.notebooks.launch import launch, read_notebook
 
     folder, hashes = learned
     notebook = read_notebook(CHAPTERS / "16_pretrained.md")
@@ -511,7 +511,7 @@ def test_the_chapter_says_what_is_missing_and_shows_our_own_network_instead(lear
     (tmp_path / "data" / file).write_bytes((folder / file).read_bytes())
     glued, tables, figures, printed = run_chapter((tmp_path / "data", hashes), tmp_path / "one.ipynb")
     assert figures == 2
-    command = "python -m rmtlib.learning.launch chapters/16_pretrained.md -p download true"
+    command = "rmtlib run chapters/16_pretrained.md -p download true"
     assert tables[0].count(" missing ") == 2
     assert printed == f"Use vgg16, vgg19:\n{command}\n"
     assert "alexnet classifier.4" in tables[1]

@@ -68,7 +68,7 @@ def main(source: Path, target: Path, cache: Path) -> None:
     config = yaml.safe_load((source / "_config.yml").read_text())
     toc = pruned(yaml.safe_load((source / "_toc.yml").read_text()))
     for page in pages(toc):
-        file = next(iter(sorted(source.glob(f"{page}.*"))), None)
+        file = next((file for file in sorted(source.glob(f"{page}.*")) if not file.name.endswith(".claims.toml")), None)
         if file is None or file.suffix != ".md":
             sys.exit(f"{page}: solutions can be taken out of pages in .md only; found {file}")
         copy = target / file.relative_to(source)
@@ -77,6 +77,8 @@ def main(source: Path, target: Path, cache: Path) -> None:
             copy.write_text(without_solutions(file.read_text()))
         except ValueError as error:
             sys.exit(f"{file.relative_to(source)}: {error}")
+        if (ledger := file.with_suffix(".claims.toml")).is_file():
+            shutil.copy(ledger, copy.with_suffix(".claims.toml"))
     for folder in ("_static", "_ext"):
         # no archives: they may hold the notebooks of the full edition
         if (source / folder).is_dir():

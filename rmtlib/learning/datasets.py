@@ -22,7 +22,9 @@ from .. import download
 
 __all__ = ["DATASETS", "STANDARDIZATIONS", "Dataset", "DatasetError", "load_dataset", "standardize"]
 
-DATASETS = ("cifar10", "digits")
+SHAPES = {"cifar10": (3, 32, 32), "digits": (1, 8, 8)}
+DATASETS = tuple(SHAPES)
+N_CLASSES = 10
 STANDARDIZATIONS = ("image", "channel")
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -31,7 +33,6 @@ CIFAR10_FOLDER = "cifar-10-batches-bin"
 CIFAR10_TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 CIFAR10_TEST = "test_batch.bin"
 CIFAR10_RECORDS = 10_000
-CIFAR10_SHAPE = (3, 32, 32)
 _RECORD_BYTES = 1 + 3 * 32 * 32
 
 
@@ -88,12 +89,12 @@ def load_dataset(name: str, *, folder=None, standardization: str = "image") -> D
     if name not in DATASETS:
         raise DatasetError(f"name must be one of {', '.join(DATASETS)}; got {name!r}")
     _require_standardization(standardization)
-    train, test, shape = _read_digits() if name == "digits" else _read_cifar10(folder)
-    sets = []
+    train, test = _read_digits() if name == "digits" else _read_cifar10(folder)
+    shape, sets = SHAPES[name], []
     for images, labels in (train, test):
         order = _canonical_order(images, labels)
         sets += [standardize(images[order], shape, standardization), labels[order].astype(np.int64)]
-    return Dataset(name, shape, 10, *sets)
+    return Dataset(name, shape, N_CLASSES, *sets)
 
 
 def standardize(images: np.ndarray, shape: tuple[int, int, int], standardization: str) -> np.ndarray:
@@ -143,15 +144,15 @@ def _read_digits():
     digits = load_digits()
     pixels, labels = digits.data.astype(np.uint8), digits.target.astype(np.uint8)
     test = np.arange(len(labels)) % 5 == 0
-    return (pixels[~test], labels[~test]), (pixels[test], labels[test]), (1, 8, 8)
+    return (pixels[~test], labels[~test]), (pixels[test], labels[test])
 
 
 def _read_cifar10(folder):
-    folder = folder or download.data_folder()
+    folder = folder or download.environment_folder()
     read = _read_archive_members(download_cifar10()) if folder is None else _folder_reader(Path(folder))
     parts = [_decode(name, read(name)) for name in CIFAR10_TRAIN]
     train = tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return train, _decode(CIFAR10_TEST, read(CIFAR10_TEST)), CIFAR10_SHAPE
+    return train, _decode(CIFAR10_TEST, read(CIFAR10_TEST))
 
 
 def _folder_reader(folder: Path):

@@ -17,13 +17,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from safetensors.torch import load_file
 from torch.func import functional_call, jvp
 
-from .architectures import build_network, initialize
+from ..runs import Run
 from .datasets import Dataset
-from .runs import Run, RunError
-from .training import accuracy, centre
+from .trained import initial_network, load_network
+from .training import accuracy
 
 __all__ = ["LinearizedAccuracy", "linearize", "linearized_accuracy"]
 
@@ -77,17 +76,11 @@ def linearized_accuracy(run: Run, layer: str | None, data: Dataset, *, biases: b
     """
     if data.name != run.config["dataset"]:
         raise ValueError(f"data must be {run.config['dataset']}, which {run.name} was trained on; got {data.name}")
-    network = build_network(run.config["network"], shape=data.shape, n_classes=data.n_classes)
+    network = load_network(run)
     layers = [name.removesuffix(".weight") for name, tensor in network.named_parameters() if tensor.ndim > 1]
     if layer is not None and layer not in layers:
         raise ValueError(f"layer must be one of {', '.join(layers)}, or None for all of them; got {layer!r}")
-    initial = _load(run, network)
-    trained = network
-    if run.config["centred"]:
-        start = build_network(run.config["network"], shape=data.shape, n_classes=data.n_classes)
-        start.load_state_dict(initial)
-        trained = centre(network, start)
-    found = accuracy(trained, data.test_images, data.test_labels, network.evaluation_batch)
+    found = accuracy(network, data.test_images, data.test_labels)
     recorded = run.test_accuracy
     if not abs(found - recorded) < 0.005:
         raise ValueError(
@@ -96,9 +89,8 @@ def linearized_accuracy(run: Run, layer: str | None, data: Dataset, *, biases: b
         )
     kinds = ("weight", "bias") if biases else ("weight",)
     expanded = [f"{name}.{kind}" for name in layers if layer in (None, name) for kind in kinds]
+    initial = initial_network(run).state_dict()
     logits = linearize(network, {name: initial[name] for name in expanded})
-    if run.config["centred"]:
-        logits = centre(logits, start)
     sets = ((data.train_images, data.train_labels), (data.test_images, data.test_labels))
     return LinearizedAccuracy(*(accuracy(logits, *images, network.evaluation_batch) for images in sets))
 
@@ -157,21 +149,3 @@ def linearize(network: torch.nn.Module, initial: Mapping[str, torch.Tensor]) -> 
 
     return linearized
 
-
-def _load(run, network):
-    """Give the network the run's trained weights; return the initial ones."""
-    initialize(network, run.config["seed"])
-    initial = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    saved = load_file(run.weights_file)
-    missing = [name for name in initial if f"trained.{name}" not in saved]
-    if missing:
-        raise RunError(
-            f"run {run.name!r} keeps no trained {', '.join(missing)}; linearising needs the trained tensors of all layers: "
-            "train the run again under another name"
-        )
-    for key, tensor in saved.items():
-        expected = initial.get(key.partition(".")[2], tensor).shape
-        if tensor.shape != expected:
-            raise RunError(f"run {run.name!r}: {key} must have the shape {tuple(expected)}; got {tuple(tensor.shape)}")
-    network.load_state_dict({name: saved[f"trained.{name}"] for name in initial})
-    return {name: saved.get(f"initial.{name}", tensor) for name, tensor in initial.items()}

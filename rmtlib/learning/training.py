@@ -32,13 +32,16 @@ from safetensors.torch import save
 from tqdm import tqdm
 
 from .. import __version__
+from ..files import file_sha256, write_atomically
 from ..marchenko_pastur import fit_marchenko_pastur
+from ..runs import ADDED_SETTINGS, Run, RunError, commit, load_run, processor, write_history
 from ..spectra import spectrum
 from .architectures import NETWORKS, Network, build_network, initialize
 from .datasets import DATASETS, STANDARDIZATIONS, Dataset, load_dataset
-from .runs import ADDED_SETTINGS, Run, RunError, commit, file_sha256, load_run, processor, write_atomically, write_history
 
 __all__ = ["ConfigError", "DivergedError", "TrainingConfig", "noisy_labels", "train"]
+
+Logits = Callable[[torch.Tensor], torch.Tensor]  # a network, or what is made of one
 
 
 class ConfigError(ValueError):
@@ -292,7 +295,7 @@ def sgd(network: Network, config: TrainingConfig) -> torch.optim.SGD:
     )
 
 
-def centre(network: torch.nn.Module, initial: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+def centre(network: Logits, initial: torch.nn.Module) -> Logits:
     """The logits of a network minus those of the initial one, which is not trained (Chizat, Oyallon and Bach 2019)."""
     initial.requires_grad_(False)
     return lambda x: network(x) - initial(x)
@@ -313,9 +316,7 @@ def bulk_variances(network: Network) -> dict[str, float]:
     return found
 
 
-def train_epoch(
-    network: Network, optimizer, images, labels, config: TrainingConfig, rng, function=None
-) -> tuple[float, float]:
+def train_epoch(network: Network, optimizer, images, labels, config: TrainingConfig, rng, function=None) -> tuple[float, float]:
     """One pass over the images in an order drawn from ``rng``; return mean loss and accuracy on the way.
 
     ``function`` gives the logits where they are not those of the network itself, as `centre` does.
@@ -337,12 +338,12 @@ def train_epoch(
 
 
 @torch.no_grad()
-def accuracy(network: torch.nn.Module, images, labels, batch_size: int | None = None) -> float:
+def accuracy(network: Logits, images, labels, batch_size: int | None = None) -> float:
     """Share of images whose largest logit is that of their label; nan if a logit is not finite.
 
     Parameters
     ----------
-    network : torch.nn.Module, or another function
+    network : torch.nn.Module, or another function of the images
         Maps ``(records, pixels)`` to logits.
     images, labels : arrays of shapes (records, pixels) and (records,)
     batch_size : int, optional

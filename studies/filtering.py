@@ -1,0 +1,104 @@
+"""What filtering does to the test accuracy of a trained network, layer by layer and in all hidden layers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+import rmtlib
+from rmtlib.filtering import filter_matrix
+from rmtlib.learning import Dataset, Run, load_network
+
+from .network import accuracies, hidden_layers, setting
+
+__all__ = ["RANKS", "measure"]
+
+RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 192, 256, 320, 384, 448)
+KINDS: dict[str, bool | str] = {"plain": False, "frobenius": "frobenius", "inverse": "inverse"}
+
+
+def measure(run: Run, data: Dataset) -> pd.DataFrame:
+    """Test accuracies after singular values were removed or shrunk.
+
+    Parameters
+    ----------
+    run : Run
+        Its weights file must hold the trained tensors of all layers.
+    data : Dataset
+        The images that the run was trained on, standardised as its configuration says.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows are layers, and all hidden layers together (``"all"``), times what was done to their singular values:
+
+        - ``decile``: the tenth that starts at ``value / 10`` of the levels, in ascending order, is set to zero;
+        - ``plain``: the largest levels, in number ``value``, are kept as they are;
+        - ``frobenius``, ``inverse``: the same, and outliers among them are shrunk (`rmtlib.filtering`).
+
+        A value of 0 means the outliers: the cut that `rmtlib.filtering.filter_network` makes, which leaves a layer without
+        outliers as it is. The first row is the network as it was trained. Accuracies are those of `studies.network.accuracies`.
+        In rows of all layers ``kept`` and ``outliers`` are -1.
+
+    Raises
+    ------
+    RunError
+        If a trained tensor is missing.
+    """
+    network = load_network(run)
+    trained = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    images, labels = torch.from_numpy(data.test_images), torch.from_numpy(data.test_labels)
+    unchanged = _is_right(network, images, labels)
+    columns = ("layer", "treatment", "value", "kept", "outliers")
+    rows = [_row(run, columns, ("none", "none", 0, 0, 0), unchanged, unchanged)]
+    hidden = hidden_layers(network)
+    places = {key: i for i, (key, _) in enumerate(network.named_children())}
+    together: dict[tuple[str, int], dict[str, torch.Tensor]] = {}
+    for layer in tqdm(hidden, desc=run.name):
+        before = network[: places[layer]](images)
+        weight = hidden[layer].weight
+        W = weight.numpy().copy()
+        found = rmtlib.spectrum(W)
+        U, V = (np.asarray(vectors) for vectors in (found.output_vectors, found.input_vectors))
+        outliers = rmtlib.fit_marchenko_pastur(found.nu, W.shape).n_outliers
+        for treatment, value, kept, nu in _new_levels(W, found.nu, outliers):
+            filtered = torch.from_numpy(((U.T * nu) @ V).astype(np.float32))
+            weight.copy_(filtered)
+            right = _is_right(network, before, labels, places[layer])
+            rows.append(_row(run, columns, (layer, treatment, value, kept, outliers), right, unchanged))
+            together.setdefault((treatment, value), {})[f"{layer}.weight"] = filtered
+        weight.copy_(torch.from_numpy(W))
+    for (treatment, value), matrices in tqdm(together.items(), desc="all layers"):
+        if len(matrices) == len(hidden):
+            network.load_state_dict(trained | matrices)
+            right = _is_right(network, images, labels)
+            rows.append(_row(run, columns, ("all", treatment, value, -1, -1), right, unchanged))
+    return pd.DataFrame(rows)
+
+
+def _is_right(network, inputs, labels, start: int = 0) -> np.ndarray:
+    """Whether each image is classified rightly, from the activations before one of the modules."""
+    return (network[start:](inputs).argmax(1) == labels).numpy()
+
+
+def _row(run, columns, values, right, unchanged) -> dict:
+    return setting(run) | dict(zip(columns, values, strict=True)) | accuracies(right, unchanged)
+
+
+def _new_levels(W: np.ndarray, nu: np.ndarray, outliers: int) -> Iterator[tuple[str, int, int, np.ndarray]]:
+    """What is done to the singular values: (treatment, value, number kept, levels afterwards)."""
+    m = len(nu)
+    for tenth in range(10):
+        without = nu.copy()
+        without[tenth * m // 10 : (tenth + 1) * m // 10] = 0
+        yield "decile", tenth, int(np.count_nonzero(without)), without
+    for kind, shrink in KINDS.items():
+        shrunk = filter_matrix(W, cut=1.0, shrink=shrink).filtered_nu
+        for value in (0, *RANKS, m):
+            kept = value or outliers or m
+            if value <= m:
+                yield kind, value, kept, np.where(np.arange(m) >= m - kept, shrunk, 0)
