@@ -55,8 +55,11 @@ test: $(INSTALLED) $(CLASSROOM) check  ## unit tests, every chapter with quick p
 	$(MAKE) book EDITION=student
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(OF_THE_BOOK)
 
-check: $(INSTALLED) prose  ## lint the code and the text
+check: $(INSTALLED) prose  ## lint the code and the text, check types and the direction of imports
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check rmtlib studies tests tools coursework benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 prose: $(INSTALLED)  ## find numbers that were typed into the text, and gaps in the scoreboard
 	$(BIN)/python tools/check_prose.py

@@ -184,7 +184,8 @@ def _noise_factors(A, rows, columns):
         return rows, columns, *rest
     n, m = A.shape
     start = np.log(np.concatenate([rows, columns]))
-    x, count, extrapolation = start, None, sinkhorn.Extrapolation(MEMORY)
+    count: int | None = None
+    x, extrapolation = start, sinkhorn.Extrapolation(MEMORY)
     for iteration in range(1, ROUNDS + 1):
         rows, columns = np.exp(x[:n]), np.exp(x[n:])
         nu, leading = _decomposed(A, rows, columns)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
+from typing import TypeVar
+
 import numpy as np
+
+Chosen = TypeVar("Chosen")
 
 
 def matrix(W, name: str = "W") -> np.ndarray:
@@ -57,7 +63,7 @@ def probabilities(pvalues) -> np.ndarray:
 
 def positive(value, name: str) -> float:
     """A finite number above zero."""
-    if not np.isscalar(value) or isinstance(value, str) or not np.isfinite(value) or value <= 0:
+    if not isinstance(value, Real) or not math.isfinite(value) or value <= 0:
         raise ValueError(f"{name} must be a finite number above 0; got {value!r}")
     return float(value)
 
@@ -69,8 +75,8 @@ def integer(value, name: str, *, at_least: int) -> int:
     return int(value)
 
 
-def choice(value, name: str, options: tuple[str, ...]) -> str:
-    """One of the given words."""
+def choice(value: Chosen, name: str, options: tuple[Chosen, ...]) -> Chosen:
+    """One of the given words, or other values."""
     if value not in options:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, options))}; got {value!r}")
     return value

@@ -117,7 +117,7 @@ def _cut(text):
     return text
 
 
-def _filter_network(options, shrink):
+def _filter_network(options, shrink) -> int:
     from .filtering import filter_network
 
     settings = {"cut": options.cut, "shrink": shrink, "layers": options.layers, "a": options.a}

@@ -111,7 +111,7 @@ def _cause(error: Exception) -> str:
     while isinstance(inner := innermost.__cause__ or innermost.__context__, OSError | HTTPError):
         innermost = inner
     reason = getattr(innermost, "strerror", None) or str(innermost)
-    if isinstance(error, exceptions.HTTPError):
+    if isinstance(error, exceptions.HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code} {error.response.reason}"
     if isinstance(error, exceptions.ChunkedEncodingError):
         return f"Connection broken before the file was whole: {reason}"

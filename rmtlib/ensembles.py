@@ -282,17 +282,17 @@ def spiked(shape: tuple[int, int], rng, *, strengths, sigma: float | None = None
     >>> found.round(1), planted.singular_values.round(1)
     (array([1.9, 3.2]), array([1.9, 3.2]))
     """
-    shape = _shape(shape)
-    if len(shape) != 2 or min(shape) < 2:
-        raise ValueError(f"shape must be (n_out, n_in), both of at least 2; got {shape}")
-    n, m = max(shape), min(shape)
+    sizes = _shape(shape)
+    if len(sizes) != 2 or min(sizes) < 2:
+        raise ValueError(f"shape must be (n_out, n_in), both of at least 2; got {sizes}")
+    n, m = max(sizes), min(sizes)
     t = np.sort(np.atleast_1d(np.asarray(strengths, dtype=np.float64)))
     if t.ndim != 1 or not 1 <= len(t) <= m or not (np.isfinite(t) & (t > 0)).all():
         raise ValueError(f"strengths must hold 1 to {m} finite numbers above 0; got {strengths!r}")
     sigma = 1 / np.sqrt(n) if sigma is None else checks.positive(sigma, "sigma")
     rng = np.random.default_rng(rng)
-    noise = rng.normal(scale=sigma, size=shape)
-    left, right = (_orthonormal_rows(len(t), length, rng) for length in shape)
+    noise = rng.normal(scale=sigma, size=sizes)
+    left, right = (_orthonormal_rows(len(t), length, rng) for length in sizes)
     return SpikedMatrix(noise + (left.T * (sigma * np.sqrt(n) * t)) @ right, left, right, t, float(sigma))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -19,6 +20,9 @@ from ._sources import read_tensor
 from .marchenko_pastur import fit_marchenko_pastur
 from .shrinkage import SHRINKERS, LowRankFactors, decompose, low_rank_factors, shrink_singular_values, spiked_strength, truncate
 from .weights import Skipped, load_weights
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = [
     "FilteredMatrix",
@@ -80,7 +84,7 @@ class FilteredNetwork:
     """
 
     weights: dict | Path
-    report: object
+    report: pandas.DataFrame
     skipped: list[Skipped]
 
 

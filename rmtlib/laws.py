@@ -17,6 +17,7 @@ The number variance :math:`\Sigma^2(L)` (``number_variance_*``) and the rigidity
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
 
@@ -50,7 +51,7 @@ __all__ = [
 ]
 
 
-class Law:
+class Law(ABC):
     """A continuous law on the line, with the methods that ``scipy.stats`` laws have.
 
     All methods take scalars or arrays of any shape; a scalar gives a float. Laws without a closed quantile function invert their
@@ -114,6 +115,14 @@ class Law:
     def _bracket(self) -> tuple[float, float]:
         """A finite interval that holds all quantiles which floats can ask for."""
         return self.support()
+
+    @abstractmethod
+    def _pdf(self, x):
+        """Density inside the support."""
+
+    @abstractmethod
+    def _cdf(self, x):
+        """Probability of a value of at most ``x`` inside the support."""
 
     def _sf(self, x):
         return 1 - self._cdf(x)
@@ -382,6 +391,10 @@ class _Spliced(Law):
     is the leading asymptotic form with its derivative, ``correction`` a Chebyshev interpolant of what is missing. Beyond its
     interval the interpolant is held at its last value, so that the law continues as its asymptotic form.
     """
+
+    @abstractmethod
+    def _table(self):
+        """The two pieces and the split."""
 
     def _side(self, x, side):
         tail, correction = self._table()[side]

@@ -330,9 +330,11 @@ def _cache_file(**key) -> Path:
 
 
 def _read_cached(path: Path | None, draws: int) -> np.ndarray | None:
+    if path is None:
+        return None
     try:
         found = np.load(path, allow_pickle=False)
-    except (TypeError, OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError):
         return None
     return found if found.shape == (draws, 2) and np.isfinite(found).all() else None
 

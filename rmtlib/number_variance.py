@@ -145,11 +145,12 @@ def number_variance_curve(xi, L, *, centers: str = "uniform", a: int | None = No
     values = np.array([_mean(*piece) for piece in pieces])
     errors = np.array([_standard_error(*piece, BLOCK * length) for piece, length in zip(pieces, L, strict=True)])
     short = np.array([weights.sum() for _, weights in pieces]) < 2 * BLOCK * L
-    filtered = np.zeros(len(L), dtype=bool) if a is None else L > TRUSTED * checks.integer(a, "a", at_least=1)
+    trusted = np.inf if a is None else TRUSTED * checks.integer(a, "a", at_least=1)
+    filtered = L > trusted
     warnings = []
     if filtered.any():
         warnings.append(
-            f"L = {_listed(L[filtered])} exceeds 2 a / 3 = {TRUSTED * a:.3g}: unfolding with a = {a} has removed "
+            f"L = {_listed(L[filtered])} exceeds 2 a / 3 = {trusted:.3g}: unfolding with a = {a} has removed "
             "more than 10 % of a random matrix's number variance"
         )
     if short.any():
@@ -233,7 +234,7 @@ def _positions(xi, L):
     return edges[order[begin : end + 1]], first[begin:end], (entered - first)[begin:end]
 
 
-def _square_deviations(xi, L, centers):
+def _square_deviations(xi, L, centers) -> tuple[np.ndarray, np.ndarray]:
     """Square deviations of the number of levels along the spectrum, and the extent of positions that each stands for."""
     if centers == "levels":
         inside = xi[(xi - L / 2 >= xi[0]) & (xi + L / 2 <= xi[-1])]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import nullcontext
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ SIDE_BY_SIDE = 2**24  # entries of the largest layer that is worked on beside ot
 POLL = 0.1  # seconds between two looks for Ctrl-C
 
 
-def as_they_finish(function: Callable[[str, object], object], layers: Mapping, *, workers: int) -> Iterator[tuple[str, object]]:
+def as_they_finish(function: Callable[[str, object], object], layers: Mapping, *, workers: int) -> Generator[tuple[str, Any]]:
     """Call a function on every layer, several at a time, and yield its results as they come.
 
     Parameters
@@ -53,7 +54,9 @@ def as_they_finish(function: Callable[[str, object], object], layers: Mapping, *
         workers, one_thread = 1, nullcontext()
     else:
         one_thread = threadpool_limits(limits=1, user_api="blas")
-    tasks, finished, running, large = queue.SimpleQueue(), queue.SimpleQueue(), 0, []
+    tasks: queue.SimpleQueue = queue.SimpleQueue()
+    finished: queue.SimpleQueue = queue.SimpleQueue()
+    running, large = 0, []
     for _ in range(workers):
         threading.Thread(target=_work, args=(function, tasks, finished), daemon=True).start()
     try:

@@ -22,7 +22,7 @@ __all__ = ["Run", "RunError", "book_data", "commit", "find_runs", "initial", "lo
 
 FILES = ("run.json", "history.csv", "weights.safetensors")
 # Layers with weights in the order in which their initial weights are drawn.
-LAYERS = dict.fromkeys(("mlp512", "mlp1024"), ("dense1", "dense2", "dense3", "dense4"))
+LAYERS: dict[str, tuple[str, ...]] = dict.fromkeys(("mlp512", "mlp1024"), ("dense1", "dense2", "dense3", "dense4"))
 LAYERS |= dict.fromkeys(("minialexnet", "minialexnet3x3"), ("conv1", "conv2", "dense1", "dense2", "dense3"))
 # Settings that runs did not record before there was a choice.
 ADDED_SETTINGS = {"label_noise": 0.0, "decay_every": 1, "centred": False, "bulk_variance": False}

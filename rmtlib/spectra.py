@@ -11,6 +11,7 @@ of them "the" singular vectors of a square layer are depends on whether a framew
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -43,8 +44,8 @@ class Spectrum:
     """
 
     nu: np.ndarray
-    input_vectors: np.ndarray | None
-    output_vectors: np.ndarray | None
+    input_vectors: np.ndarray | Any
+    output_vectors: np.ndarray | Any
     shape: tuple[int, int]
 
 

@@ -118,7 +118,7 @@ def layer_outcomes(tests: Mapping[str, rmtlib.EndTests]) -> dict[str, Outcome | 
             large[regime] += bool(test.dips.loc[regime].xs("large", level=1).any())
     small = pd.concat([test.dips.xs("small", axis=1, level=1) for test in tests.values()])
     dips = int(small.to_numpy().sum())
-    counts = {f"layers_dip_{regime}": count for regime, count in large.items()}
+    counts: dict[str, Outcome | int] = {f"layers_dip_{regime}": count for regime, count in large.items()}
     return counts | {"layers_in_all": len(tests), "small_end_dips": Outcome(dips > 0, dips=dips, tests=small.size)}
 
 

@@ -71,6 +71,10 @@ def test_a_vector_is_informative_at_a_false_discovery_rate_of_five_per_cent(nois
     assert re.search(r"input vectors +4 of 200 not random.*\n +output vectors +1 of 200 not random", repr(changed))
 
 
+def test_every_column_of_the_table_is_described(noise):
+    assert list(noise.row()) == re.findall(r"``(\w+)``", re.sub(r"(?m)^ {12}.*", "", rmtlib.LayerAnalysis.row.__doc__))
+
+
 def test_number_variance_reaches_a_third_of_the_spectrum():
     short = rmtlib.analyse(rmtlib.ensembles.gaussian((150, 100), 0))
     third = (short.xi[-1] - short.xi[0]) / 3

@@ -1,5 +1,7 @@
 """Values named as reference are printed by tests/reference/laws.py."""
 
+import inspect
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -52,6 +54,11 @@ def integrate(function, low, high, panels=40):
 
 def bulk(law, tail=1e-14):
     return law.ppf(tail), law.ppf(1 - tail)
+
+
+def test_every_law_of_the_module_is_among_those_that_are_tested():
+    known = {kind for kind in vars(laws).values() if inspect.isclass(kind) and issubclass(kind, laws.Law)}
+    assert {type(law) for law in LAWS.values()} == {kind for kind in known if not inspect.isabstract(kind)}
 
 
 # identities of any law

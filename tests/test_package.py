@@ -11,6 +11,7 @@ from . import builders
 ROOT = Path(__file__).parents[1]
 ANALYSE = """
 import sys
+from pathlib import Path
 import rmtlib
 assert not {"torch", "tensorflow", "matplotlib.pyplot", "scipy.stats"} & set(sys.modules), "a plain import loads too much"
 W = rmtlib.ensembles.glorot_uniform((200, 160), 0)
@@ -26,6 +27,7 @@ import matplotlib.pyplot as plt
 rmtlib.figures.set_style()
 rmtlib.figures.spectrum_panel(plt.gca(), s.nu)
 assert rmtlib.__file__.startswith(sys.prefix), rmtlib.__file__
+assert Path(rmtlib.__file__).with_name("py.typed").exists()
 """
 
 

@@ -84,7 +84,7 @@ def texts(page: str, parse: MarkdownIt, first: int = 1) -> Iterator[tuple[int, s
         if token.map:
             line = first + token.map[0]
         if token.type == "inline":
-            yield line, _visible(token.children)
+            yield line, _visible(token.children or [])
         elif token.type in ("fence", "colon_fence") and (directive := DIRECTIVE.match(token.info.strip())):
             yield from _directive(directive[1], token.content, parse, line + 1)
 

@@ -36,8 +36,9 @@ def load() -> tuple[Paper, Ledgers]:
     return {id: entry for id, entry in paper.items() if id != "words"}, ledgers
 
 
-def chapter_of(id: str, ledgers: Ledgers) -> str | None:
-    return next((chapter for chapter, entries in ledgers.items() if id in entries), None)
+def chapter_of(id: str, ledgers: Ledgers) -> str:
+    """The chapter that decides; empty if none does."""
+    return next((chapter for chapter, entries in ledgers.items() if id in entries), "")
 
 
 def gaps(paper: Paper, ledgers: Ledgers) -> Iterator[str]:
@@ -141,7 +142,7 @@ def scoreboard(name: str, paper: Paper, ledgers: Ledgers) -> str:
 
 
 def index(name: str, paper: Paper, ledgers: Ledgers) -> str:
-    ids = [id for id in paper if id[0] in {"numbers_and_claims": "NC"}.get(name, GROUPS.get(name))]
+    ids = [id for id in paper if id[0] in ("NC" if name == "numbers_and_claims" else GROUPS[name])]
     rows = [[id, shown(f"{paper[id]['place']}: {paper[id]['sentence']}"), paper[id].get("here", "–")] for id in ids]
     if name != "equations":
         return table(["id", "in the paper", "here"], rows)

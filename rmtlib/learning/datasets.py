@@ -165,7 +165,8 @@ def _folder_reader(folder: Path):
 
 def _read_archive_members(path):
     with tarfile.open(path) as archive:
-        members = {Path(m.name).name: archive.extractfile(m).read() for m in archive if m.name.endswith(".bin")}
+        files = {Path(member.name).name: archive.extractfile(member) for member in archive if member.name.endswith(".bin")}
+        members = {name: file.read() for name, file in files.items() if file is not None}
     return members.__getitem__
 
 

@@ -144,7 +144,7 @@ def linearize(network: torch.nn.Module, initial: Mapping[str, torch.Tensor]) -> 
     change = {name: trained[name] - tensor for name, tensor in start.items()}
 
     def linearized(inputs):
-        value, slope = jvp(lambda weights: functional_call(network, trained | weights, (inputs,)), (start,), (change,))
+        value, slope = jvp(lambda weights: functional_call(network, trained | weights, (inputs,)), (start,), (change,))[:2]
         return value + slope
 
     return linearized

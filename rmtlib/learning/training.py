@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -287,8 +288,9 @@ def sgd(network: Network, config: TrainingConfig) -> torch.optim.SGD:
     """Stochastic gradient descent with momentum, and with weight decay on the weights that the network names."""
     decayed = [p for name, p in network.named_parameters() if network.is_decayed(name, p)]
     others = [p for name, p in network.named_parameters() if not network.is_decayed(name, p)]
+    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others}]
     return torch.optim.SGD(
-        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others}],
+        groups,
         lr=config.learning_rate,
         momentum=config.momentum,
         fused=True,

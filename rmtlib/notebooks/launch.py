@@ -16,7 +16,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TextIO
 
@@ -199,7 +199,11 @@ def _value(value, kind: str, from_text: bool):
     if hasattr(value, "item"):
         value = value.item()
     if from_text and isinstance(value, str) and kind != "str":
-        read = {"int": int, "float": float, "bool": lambda text: {"true": True, "false": False}[text.lower()]}
+        read: dict[str, Callable[[str], object]] = {
+            "int": int,
+            "float": float,
+            "bool": lambda text: {"true": True, "false": False}[text.lower()],
+        }
         value = read.get(kind, ast.literal_eval)(value)
     if kind == "float" and type(value) is int:
         value = float(value)

