@@ -12,6 +12,7 @@ from nbformat import NotebookNode
 
 FOLDER = Path(__file__).parent
 ANSWER = re.compile(r"^## (right|wrong): (.+?)\n(.*?)^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+HIDDEN = re.compile(r"^### BEGIN HIDDEN TESTS\n.*?^### END HIDDEN TESTS", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -37,23 +38,28 @@ class Assignment:
     @property
     def tests(self) -> dict[str, str]:
         """Source of every test by the name of its cell, in order."""
-        return {metadata(cell)["grade_id"]: cell.source for cell in self.notebook.cells if metadata(cell).get("grade")}
+        return {metadata(cell)["grade_id"]: cell.source for cell in self.notebook.cells if is_test(cell)}
 
     @property
     def points(self) -> dict[str, float]:
-        """Points of every test."""
+        """Points of every test, and of every question that is graded by hand."""
         graded = [metadata(cell) for cell in self.notebook.cells if metadata(cell).get("grade")]
         return {data["grade_id"]: data["points"] for data in graded}
 
     @property
     def solutions(self) -> dict[str, str]:
         """Source of every reference solution."""
-        return {metadata(cell)["grade_id"]: cell.source for cell in self.notebook.cells if metadata(cell).get("solution")}
+        return {metadata(cell)["grade_id"]: cell.source for cell in self.notebook.cells if is_task(cell)}
 
     @property
     def functions(self) -> tuple[str, ...]:
         """Names of the functions that a student writes: all that a test may call."""
         return tuple(name for code in self.solutions.values() for name in functions(code))
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """Functions of libraries that solve an exercise by themselves, and cannot be called while it is graded."""
+        return tuple(self.notebook.metadata.get("hidden", ()))
 
     def answers(self) -> list[Answer]:
         """The catalogue of right and wrong answers."""
@@ -87,6 +93,21 @@ def metadata(cell: NotebookNode) -> dict:
     """What nbgrader wrote into a cell."""
     found = cell.metadata.get("nbgrader", {})
     return found if isinstance(found, dict) else {}
+
+
+def is_test(cell: NotebookNode) -> bool:
+    """Whether a cell is a test: it has points and holds no answer."""
+    return bool(metadata(cell).get("grade")) and not metadata(cell).get("solution")
+
+
+def is_task(cell: NotebookNode) -> bool:
+    """Whether a cell is for code of the student."""
+    return cell.cell_type == "code" and bool(metadata(cell).get("solution"))
+
+
+def visible(test: str) -> str:
+    """A test without what is hidden from students."""
+    return HIDDEN.sub("", test)
 
 
 def functions(code: str) -> tuple[str, ...]:

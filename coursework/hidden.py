@@ -1,0 +1,49 @@
+"""Functions of libraries that solve an exercise by themselves, put out of reach while it is graded.
+
+The functions stay where they are and refuse to be called, under whatever name they were imported. Whoever copies the body of one
+has at least read it.
+"""
+
+import importlib
+from types import FunctionType
+
+
+def find(name):
+    """The object that holds a function, the function's name in it, and the function, for a dotted name such as ``rmtlib.unfold``."""
+    parts = name.split(".")
+    for end in range(len(parts) - 1, 0, -1):
+        try:
+            owner = importlib.import_module(".".join(parts[:end]))
+        except ImportError:
+            continue
+        for part in parts[end:-1]:
+            owner = getattr(owner, part)
+        return owner, parts[-1], getattr(owner, parts[-1])
+    raise ImportError(f"no module holds {name}")
+
+
+def refusal(name):
+    """A function in the place of one that is hidden."""
+
+    def refuse(*_, **__):
+        raise PermissionError(f"{name} solves this exercise by itself and cannot be called while it is graded")
+
+    return refuse
+
+
+def hide(names):
+    """Replace the functions of these names."""
+    for name in names:
+        owner, attribute, function = find(name)
+        plain = isinstance(function, FunctionType) and not function.__closure__
+        if not plain:
+            setattr(owner, attribute, refusal(name))
+            continue
+        # one that refuses needs no closure: its words are a default
+        words = f"{name} solves this exercise by itself and cannot be called while it is graded"
+        function.__code__ = _refuse.__code__
+        function.__defaults__, function.__kwdefaults__ = None, {"_words": words}
+
+
+def _refuse(*_, _words="", **__):
+    raise PermissionError(_words)
