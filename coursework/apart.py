@@ -26,6 +26,7 @@ import sandbox
 import wire
 from nbformat.v4 import new_output
 
+MEMORY = 4 * 2**30  # bytes of all processes together
 PROCESSES, TASKS = 50, 300  # processes; with their threads, where a cgroup counts them
 FLOOD = 50 * 2**20  # characters of a cell's output after which the cell is stopped
 STARTING = 300  # seconds: a busy machine may need long
@@ -125,8 +126,8 @@ class Watch:
         self.at, self.processor = self.at + elapsed, processor
         if len(self.family) > PROCESSES:
             self.problem = f"started more than {PROCESSES} processes and was stopped"
-        elif memory > sandbox.MEMORY or (self.group and self.group.exhausted()):
-            self.problem = f"used more than {sandbox.MEMORY / 2**30:.0f} GB of memory and was stopped"
+        elif memory > MEMORY or (self.group and self.group.exhausted()):
+            self.problem = f"used more than {MEMORY / 2**30:.0f} GB of memory and was stopped"
 
     def _processor(self) -> float:
         if self.group and (counted := self.group.seconds()) is not None:
@@ -235,12 +236,13 @@ class Submission:
             return
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         if self.confined:
-            self.group = cgroups.create(sandbox.MEMORY, TASKS)
+            self.group = cgroups.create(MEMORY, TASKS)
             command = sandbox.command(f"{sandbox.TOOLS}/relay.py")
             if self.group:
                 join = 'for file in $1; do echo $$ > "$file" || exit; done; shift; exec "$@"'
                 command = ["sh", "-c", join, "sh", " ".join(self.group.entrances), *command]
-            self.process = subprocess.Popen(command, **pipes, start_new_session=True)
+            # its first process keeps the variables that bubblewrap was started with, and can be asked for them
+            self.process = subprocess.Popen(command, **pipes, env={"PATH": os.environ["PATH"]}, start_new_session=True)
         else:
             self.folder = Path(tempfile.mkdtemp(prefix="submission-"))
             variables = sandbox.environment(str(self.folder), str(sandbox.HERE))
@@ -250,8 +252,8 @@ class Submission:
         self.lines = Lines(self.process.stdout)
         self._await_ready()
         self.watch = Watch(self.process.pid, self.group)
-        if self.hide:
-            self._ask({"hide": self.hide}, words="the preparation")
+        if self.hide and self._ask({"hide": self.hide}, words="the preparation") != "None":
+            self._give_up(f"not all of {', '.join(self.hide)} could be hidden")
         ran, self.ran = self.ran, []
         for source in ran:
             self.run(source)

@@ -5,7 +5,9 @@ has at least read it.
 """
 
 import importlib
-from types import FunctionType
+from types import FunctionType, ModuleType
+
+WORDS = "{name} solves this exercise by itself and cannot be called while it is graded"
 
 
 def find(name):
@@ -22,27 +24,29 @@ def find(name):
     raise ImportError(f"no module holds {name}")
 
 
-def refusal(name):
-    """A function in the place of one that is hidden."""
-
-    def refuse(*_, **__):
-        raise PermissionError(f"{name} solves this exercise by itself and cannot be called while it is graded")
-
-    return refuse
-
-
 def hide(names):
     """Replace the functions of these names."""
     for name in names:
         owner, attribute, function = find(name)
-        plain = isinstance(function, FunctionType) and not function.__closure__
-        if not plain:
+        if isinstance(function, type):
+            function.__init__ = refusal(name)
+        elif not isinstance(owner, ModuleType):
+            setattr(owner if isinstance(owner, type) else type(owner), attribute, refusal(name))
+        elif isinstance(function, FunctionType) and not function.__closure__:
+            # under every name, wherever it was imported
+            function.__code__ = _refuse.__code__
+            function.__defaults__, function.__kwdefaults__ = None, {"_words": WORDS.format(name=name)}
+        else:
             setattr(owner, attribute, refusal(name))
-            continue
-        # one that refuses needs no closure: its words are a default
-        words = f"{name} solves this exercise by itself and cannot be called while it is graded"
-        function.__code__ = _refuse.__code__
-        function.__defaults__, function.__kwdefaults__ = None, {"_words": words}
+
+
+def refusal(name):
+    """A function in the place of one that is hidden."""
+
+    def refuse(*_, **__):
+        raise PermissionError(WORDS.format(name=name))
+
+    return refuse
 
 
 def _refuse(*_, _words="", **__):

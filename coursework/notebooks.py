@@ -11,15 +11,18 @@ import jupytext
 from nbformat import NotebookNode
 
 FOLDER = Path(__file__).parent
-ANSWER = re.compile(r"^## (right|wrong): (.+?)\n(.*?)^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ANSWER = re.compile(r"^## (right|wrong|hidden): (.+?)\n(.*?)^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HIDDEN = re.compile(r"^### BEGIN HIDDEN TESTS\n.*?^### END HIDDEN TESTS", re.MULTILINE | re.DOTALL)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A possible answer: code that replaces some functions of the reference solution."""
+    """A possible answer: code that replaces some functions of the reference solution.
 
-    right: bool
+    Its kind is right, wrong, or hidden: right, but by a call of what is hidden while the assignment is graded.
+    """
+
+    kind: str
     name: str
     code: str
 
@@ -57,6 +60,17 @@ class Assignment:
         return tuple(name for code in self.solutions.values() for name in functions(code))
 
     @property
+    def tasks(self) -> list[tuple[tuple[str, ...], dict[str, float]]]:
+        """Functions of each task, and the points of the tests that follow it up to the next."""
+        found: list[tuple[tuple[str, ...], dict[str, float]]] = []
+        for cell in self.notebook.cells:
+            if is_task(cell):
+                found.append((functions(cell.source), {}))
+            elif is_test(cell):
+                found[-1][1][metadata(cell)["grade_id"]] = metadata(cell)["points"]
+        return found
+
+    @property
     def hidden(self) -> tuple[str, ...]:
         """Functions of libraries that solve an exercise by themselves, and cannot be called while it is graded."""
         return tuple(self.notebook.metadata.get("hidden", ()))
@@ -64,7 +78,7 @@ class Assignment:
     def answers(self) -> list[Answer]:
         """The catalogue of right and wrong answers."""
         found = ANSWER.findall((FOLDER / "answers" / f"{self.name}.md").read_text())
-        return [Answer(kind == "right", name, code) for kind, name, _, code in found]
+        return [Answer(kind, name, code) for kind, name, _, code in found]
 
     def namespace(self, answer: Answer | None = None) -> dict:
         """What the notebook defines, with an answer in the place of the reference solution."""

@@ -1,7 +1,8 @@
 """Bubblewrap confines what a submission runs: namespaces of its own for everything, nothing of this machine but Python.
 
 Inside are the system's programs, Python, its packages and rmtlib, all read-only, and an empty home in memory that ends with the
-process. There is no network, no other process and no file of anybody. The same command serves root and an ordinary user.
+process. There is no network, no other process and no file of anybody. Root becomes an ordinary user first, outside of every namespace as well: files of the system in
+/proc and elsewhere obey the owner's number alone.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ HERE = Path(__file__).parent
 HOME, TOOLS = "/home/student", "/run/grader"
 DISK = 2**28  # bytes of the home, which lies in memory
 MEMORY, FILE_SIZE, SECONDS = 4 * 2**30, 2**26, 600  # of one process
+NOBODY = "65533"  # whom root becomes; no program of a usual system runs under this number
 SPARE = 500  # processes and threads of this user beside those that run already, where no cgroup counts them
 INSIDE = ("relay.py", "wire.py", "hidden.py")  # what of the grader the submission sees
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64")
@@ -39,8 +41,8 @@ def packages() -> list[str]:
     """Folders of Python itself and of the installed packages; rmtlib's own where it is not among them."""
     found = {sys.prefix, sys.base_prefix, *site.getsitepackages(), *sysconfig.get_paths().values()}
     found |= {os.path.realpath(sys.executable), str(Path(rmtlib.__file__).parent)}
-    existing = sorted(folder for path in found for folder in (path, os.path.realpath(path)) if os.path.exists(folder))
-    return [path for path in dict.fromkeys(existing) if not within(path, SYSTEM)]
+    existing = {folder for path in found for folder in (path, os.path.realpath(path)) if os.path.exists(folder)}
+    return sorted(path for path in existing if not within(path, [*SYSTEM, *(existing - {path})]))
 
 
 def within(path: str | Path, folders) -> bool:
@@ -107,7 +109,24 @@ def command(*arguments: str) -> list[str]:
     bwrap += ["--size", str(DISK), "--tmpfs", HOME, "--chdir", HOME, "--remount-ro", "/"]
     for name, value in environment(HOME, TOOLS).items():
         bwrap += ["--setenv", name, value]
-    return [*limited(), *bwrap, "--", sys.executable, *arguments]
+    return [*limited(), *(as_nobody() if os.getuid() == 0 else []), *bwrap, "--", sys.executable, *arguments]
+
+
+def as_nobody() -> list[str]:
+    """For root: what comes next runs as an ordinary user, with Python in sight also where the way to it is closed to others."""
+    paths = [*packages(), *(str(HERE / name) for name in INSIDE)]
+    above = sorted({str(parent) for path in paths for parent in Path(path).parents})
+    closed = [folder for folder in above if not os.stat(folder).st_mode & 0o001]
+    bwrap = ["bwrap", "--dev-bind", "/", "/", "--unshare-pid", "--die-with-parent", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    for folder in closed:
+        bwrap += [] if any(within(folder, [other]) for other in closed if other != folder) else ["--tmpfs", folder]
+    for path in paths:
+        if within(path, closed):
+            for parent in reversed([str(folder) for folder in Path(path).parents if within(folder, closed)]):
+                bwrap += ["--perms", "0755", "--dir", parent] if parent not in closed else []
+            bwrap += ["--ro-bind", path, path]
+    become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all", "--no-new-privs"]
+    return [*bwrap, "--", *become, "--"]
 
 
 def limited() -> list[str]:
@@ -122,7 +141,7 @@ def refuse_unconfined() -> None:
     """Raise IsolationError unless bubblewrap works on this machine."""
     if sys.platform != "linux":
         raise IsolationError(MISSING.format(reason="bubblewrap needs Linux"))
-    for program in ("bwrap", "prlimit"):
+    for program in ("bwrap", "prlimit", "setpriv"):
         if not shutil.which(program):
             raise IsolationError(MISSING.format(reason=f"the program {program} is missing"))
     done = subprocess.run(command("-c", "pass"), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
