@@ -1,7 +1,8 @@
 """A submission runs in a process apart, and sees nothing of the tests but the arguments of its calls.
 
 The cells of the submission run in a Jupyter kernel inside `sandbox`; between it and the grader pass lines of JSON through two
-pipes (`relay`). The tests run here, where the functions of the submission are stand-ins that pass arguments and results on (`wire`).
+pipes (`relay`). The tests run here, where the functions of the submission are stand-ins that pass arguments and results on
+(`wire`).
 """
 
 from __future__ import annotations
@@ -181,9 +182,12 @@ class Submission:
                 size += LONGEST
             output = outputs.read(said.get("output"))
             if output is not None:
-                if size + outputs.size(output) <= outputs.KEPT:
+                length, room = outputs.size(output), outputs.KEPT - size
+                if length > room > 0 and output.output_type == "stream":
+                    output.text = output.text[:room]
+                if outputs.size(output) <= room:
                     shown.append(output)
-                size += outputs.size(output)
+                size += length
 
         self._ask({"run": source}, words="the cell", collect=collect)
         if size > outputs.KEPT:

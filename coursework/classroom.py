@@ -79,10 +79,8 @@ def grade_inbox(root: Path, book, conditions: grading.Conditions, processes: int
             continue
         keys[key] = (each, {"digest": digest})
         tasks.append((key, (each.path, book.source(each.assignment), book.released(each.assignment), conditions)))
-    print(
-        f"{len(received)} notebooks in the inbox, {len(tasks)} new or changed. Isolation: {sandbox.isolation(conditions.confined)}.",
-        flush=True,
-    )
+    print(f"{len(received)} notebooks in the inbox, {len(tasks)} new or changed.")
+    print(f"Isolation: {sandbox.isolation(conditions.confined)}.", flush=True)
     finished = {}
     for (key, _), graded in zip(tasks, grade_all([task for _, task in tasks], processes), strict=True):
         each, entry = keys[key]
@@ -184,9 +182,8 @@ def main(arguments: list[str] | None = None) -> list[tables.Row]:
         sandbox.refuse_unconfined()
     began = time.monotonic()
     rows = grade_inbox(root, book, conditions, given.processes)
-    print(
-        f"Grades: {root / 'grades.csv'}, moodle.csv and canvas.csv; feedback: {root / 'feedback'}; {time.monotonic() - began:.0f} s"
-    )
+    print(f"Grades: {root / 'grades.csv'}, moodle.csv and canvas.csv; feedback: {root / 'feedback'}.")
+    print(f"This took {time.monotonic() - began:.0f} s.")
     return rows
 
 

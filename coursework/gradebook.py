@@ -38,7 +38,7 @@ EXECUTED: dict[tuple[str, str], nbformat.NotebookNode] = {}  # for the preproces
 
 
 class TakeExecuted(NbGraderPreprocessor):
-    """The notebook as it was executed apart; in the place of nbgrader's `Execute`, which runs submissions and tests in one process."""
+    """The notebook as it was executed apart; in the place of nbgrader's `Execute`, which runs submission and tests together."""
 
     def preprocess(self, nb, resources):
         return EXECUTED[resources["nbgrader"]["student"], resources["nbgrader"]["assignment"]], resources

@@ -35,13 +35,16 @@ def content(file: Path) -> bytes:
         handle = os.open(file, flags)
     except OSError:
         raise RefusedError("not a file") from None
-    with os.fdopen(handle, "rb") as opened:
+    try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or file.is_symlink():
             raise RefusedError("not a file")
         if found.st_size > LARGEST:
             raise RefusedError(f"{found.st_size / 2**20:.0f} MB are too much: clear the outputs and hand it in again")
-        data = opened.read(LARGEST + 1)
+        with os.fdopen(os.dup(handle), "rb") as opened:
+            data = opened.read(LARGEST + 1)
+    finally:
+        os.close(handle)
     if not data:
         raise RefusedError("the file is empty")
     return data
@@ -124,7 +127,7 @@ def syntax_error(code: str) -> str | None:
 
 
 def same_code(whole, released) -> str | None:
-    """The code of the tasks as it counts: without comments, blanks and docstrings; None if it is not more than what was given out."""
+    """The code of the tasks without comments, blanks and docstrings; None if it is no more than what was given out."""
 
     def counted(notebook):
         sources = [

@@ -44,7 +44,7 @@ def _stream(said):
 
 
 def _plain(text):
-    return block(strip_ansi(text[:KEPT])) if isinstance(text, str) else ""
+    return block(strip_ansi(text[: KEPT + 1])) if isinstance(text, str) else ""
 
 
 def _is_picture(text):

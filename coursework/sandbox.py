@@ -1,8 +1,8 @@
 """Bubblewrap confines what a submission runs: namespaces of its own for everything, nothing of this machine but Python.
 
 Inside are the system's programs, Python, its packages and rmtlib, all read-only, and an empty home in memory that ends with the
-process. There is no network, no other process and no file of anybody. Root becomes an ordinary user first, outside of every namespace as well: files of the system in
-/proc and elsewhere obey the owner's number alone.
+process. There is no network, no other process and no file of anybody. Root becomes an ordinary user first, outside of every
+namespace as well: files of the system, in /proc for example, obey whoever owns them by number.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64")
 SETTINGS = ("ld.so.cache", "localtime", "alternatives", "fonts", "mime.types")
 
 MISSING = (
-    "submissions cannot be confined: {reason}. Install bubblewrap (Debian, Ubuntu: apt install bubblewrap), grade in the container "
-    "of the page on the threat model, or type --without-isolation to let submissions run as you and read whatever you can"
+    "submissions cannot be confined: {reason}. Install bubblewrap (Debian, Ubuntu: apt install bubblewrap), grade in the "
+    "container of the page on the threat model, or type --without-isolation to let submissions run as you, with all you can read"
 )
 
 
@@ -117,7 +117,18 @@ def as_nobody() -> list[str]:
     paths = [*packages(), *(str(HERE / name) for name in INSIDE)]
     above = sorted({str(parent) for path in paths for parent in Path(path).parents})
     closed = [folder for folder in above if not os.stat(folder).st_mode & 0o001]
-    bwrap = ["bwrap", "--dev-bind", "/", "/", "--unshare-pid", "--die-with-parent", "--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
+    bwrap = [
+        "bwrap",
+        "--dev-bind",
+        "/",
+        "/",
+        "--unshare-pid",
+        "--die-with-parent",
+        "--cap-add",
+        "CAP_SETUID",
+        "--cap-add",
+        "CAP_SETGID",
+    ]
     for folder in closed:
         bwrap += [] if any(within(folder, [other]) for other in closed if other != folder) else ["--tmpfs", folder]
     for path in paths:

@@ -104,7 +104,9 @@ def test_a_wrong_answer_is_rejected_by_a_hidden_test_with_words(assignment, answ
     assert all(isinstance(error, (AssertionError, ValueError)) and str(error) for error in raised.values()), raised
     hidden = {grade_id for grade_id in raised if "HIDDEN" in assignment.tests[grade_id]}
     functions = assignment.namespace(answer)
-    passed = {grade_id for grade_id in hidden if notebooks.run_test(notebooks.visible(assignment.tests[grade_id]), functions) is None}
+    passed = {
+        grade_id for grade_id in hidden if notebooks.run_test(notebooks.visible(assignment.tests[grade_id]), functions) is None
+    }
     assert passed, "the visible checks alone reject it"
 
 
@@ -136,12 +138,19 @@ def test_a_library_call_that_solves_an_exercise_fails_while_it_is_graded(assignm
             if cell.cell_type == "code" and not notebooks.is_test(cell):
                 # the reference solutions, and what the assignment itself shows, call nothing that is hidden
                 assert [output for output in submission.run(cell.source) if output.output_type == "error"] == []
-        assert {grade_id for grade_id, test in assignment.tests.items() if notebooks.run_test(test, submission.functions(assignment.functions))} == set()
+        assert {
+            grade_id
+            for grade_id, test in assignment.tests.items()
+            if notebooks.run_test(test, submission.functions(assignment.functions))
+        } == set()
         for answer in answers:
             submission.run(answer.code)
             for functions, points in assignment.tasks:
                 for function in set(functions) & set(answer.functions):
-                    errors = [notebooks.run_test(assignment.tests[grade_id], submission.functions(assignment.functions)) for grade_id in points]
+                    errors = [
+                        notebooks.run_test(assignment.tests[grade_id], submission.functions(assignment.functions))
+                        for grade_id in points
+                    ]
                     assert all(errors), (function, points)
                     assert any("cannot be called while it is graded" in str(error) for error in errors), (function, errors)
 
