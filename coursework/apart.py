@@ -96,6 +96,7 @@ class Watch:
         self.process, self.group, self.problem = psutil.Process(pid), group, None
         self.family: list[psutil.Process] = [self.process]
         self.seconds = 0.0
+        self._look_around()
         self.began = self.at = time.monotonic()
         self.processor = self._processor()
 
@@ -105,6 +106,8 @@ class Watch:
 
     def begin(self) -> None:
         """Count from now on; what was computed meanwhile, when nothing was asked for, counts as well."""
+        if time.monotonic() - self.at > LOOK:
+            self._look_around()
         used, self.processor = self.processor, self._processor()
         self.seconds = max(self.processor - used, 0.0)
         self.began = self.at = time.monotonic()
@@ -114,8 +117,7 @@ class Watch:
         elapsed = time.monotonic() - self.at
         if elapsed < LOOK:
             return
-        with contextlib.suppress(psutil.NoSuchProcess):
-            self.family = [self.process, *self.process.children(recursive=True)]
+        self._look_around()
         computing, memory = False, 0
         for member in self.family:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -129,6 +131,10 @@ class Watch:
             self.problem = f"started more than {PROCESSES} processes and was stopped"
         elif memory > MEMORY or (self.group and self.group.exhausted()):
             self.problem = f"used more than {MEMORY / 2**30:.0f} GB of memory and was stopped"
+
+    def _look_around(self) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self.family = [self.process, *self.process.children(recursive=True)]
 
     def _processor(self) -> float:
         if self.group and (counted := self.group.seconds()) is not None:

@@ -11,7 +11,7 @@ WORDS = "{name} solves this exercise by itself and cannot be called while it is 
 
 
 def find(name):
-    """For a dotted name such as ``rmtlib.unfold``: the object that holds the function, the function's name in it, the function."""
+    """For a dotted name such as ``rmtlib.unfold``: the object that holds the function, its name there, the function."""
     parts = name.split(".")
     for end in range(len(parts) - 1, 0, -1):
         try:

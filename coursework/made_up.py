@@ -84,5 +84,5 @@ def large(root: Path, students: int) -> None:
     """As many students as asked for, who hand in catalogued answers, right ones and wrong ones in turn."""
     for name in notebooks.names():
         answers = notebooks.read(name).answers()
-        for number, answer in enumerate(islice(cycle(answers), students), 1):
+        for number, answer in enumerate(islice(cycle(answers), students), 1):  # none for what is graded by hand
             hand_in(root, f"student{number:03}", name, answered(name, answer))

@@ -76,8 +76,9 @@ class Assignment:
         return tuple(self.notebook.metadata.get("hidden", ()))
 
     def answers(self) -> list[Answer]:
-        """The catalogue of right and wrong answers."""
-        found = ANSWER.findall((FOLDER / "answers" / f"{self.name}.md").read_text())
+        """The catalogue of right and wrong answers; none for an assignment that is graded by hand."""
+        file = FOLDER / "answers" / f"{self.name}.md"
+        found = ANSWER.findall(file.read_text()) if file.is_file() else []
         return [Answer(kind, name, code) for kind, name, _, code in found]
 
     def namespace(self, answer: Answer | None = None) -> dict:

@@ -95,7 +95,8 @@ def break_class(root):
                 cell["source"] = MARKDOWN
             else:
                 cell["outputs"] = [shown]
-        code = "from IPython.display import HTML\nHTML('<script>alert(3)</script>')\nprint('\\x1b[2J')\nraise ValueError('\\x1b[2J=1+1\\n@x')"
+        code = "from IPython.display import HTML\nHTML('<script>alert(3)</script>')\nprint('\\x1b[2J')\n"
+        code += "raise ValueError('\\x1b[2J=1+1\\n@x')"
         notebook["cells"].insert(
             1, {"cell_type": "code", "metadata": {}, "source": code, "outputs": [], "execution_count": None, "id": "x"}
         )
