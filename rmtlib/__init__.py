@@ -11,7 +11,7 @@ from .porter_thomas import PorterThomasTest, participation_ratio, porter_thomas
 from .spacings import SpacingTest, spacing_ratios, spacing_test, spacings
 from .spectra import Spectrum, spectrum
 from .unfolding import unfold
-from .weights import Layer, Weights, WeightsError, load_weights
+from .weights import Layer, Weights, WeightsError, load_weights, pretrained
 
 __version__ = "0.1.0"
 
@@ -38,6 +38,7 @@ __all__ = [
     "number_variance_curve",
     "participation_ratio",
     "porter_thomas",
+    "pretrained",
     "regimes",
     "rigidity",
     "spacing_ratios",

@@ -16,10 +16,9 @@ from html import escape
 from pathlib import Path
 
 from . import checks
-from ._sources import WeightsError
 from .analysis import LayerAnalysis
 from .ensembles import gaussian
-from .weights import Layer, Weights, load_weights
+from .weights import Layer, Weights, WeightsError, load_weights
 
 __all__ = ["MINILM", "find_network", "main", "make_report", "minilm", "noise_like", "readable", "show", "skipped"]
 

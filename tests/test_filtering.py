@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import rmtlib
-from rmtlib import _sinks, ensembles, filtering
+from rmtlib import ensembles, filtering
 from rmtlib.filtering import (
     filter_matrix,
     filter_network,
@@ -513,7 +513,7 @@ def test_no_part_of_a_file_is_left_when_filtering_fails(source, tmp_path, monkey
             raise OSError(28, "No space left on device")
         return array
 
-    monkeypatch.setattr(_sinks, "_bits", full_disk)
+    monkeypatch.setattr("rmtlib.weights.write.stored_bits", full_disk)
     with pytest.raises(OSError, match="No space left"):
         filter_network(source, output, **QUIET)
     assert calls == ["dense1.weight", "dense2.weight"]

@@ -25,8 +25,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ._sources import WeightsError
-from .download import DownloadError, cache_folder, data_folder, described, download, intact
+from ..download import DownloadError, cache_folder, data_folder, described, download, intact
+from .tensors import WeightsError
 
 __all__ = ["NETWORKS", "Network", "fetch", "find", "folder"]
 
