@@ -18,7 +18,7 @@ from tqdm import tqdm
 from . import checks
 from .marchenko_pastur import fit_marchenko_pastur
 from .shrinkage import SHRINKERS, LowRankFactors, decompose, low_rank_factors, shrink_singular_values, spiked_strength, truncate
-from .weights import Skipped, load_weights
+from .weights import Skipped, WeightsError, load_weights
 from .weights.write import open_sink
 
 __all__ = [
@@ -77,7 +77,7 @@ class FilteredNetwork:
         One row a matrix: ``layer``, ``shape``, ``levels``, ``rank`` (kept), ``removed``, ``cut``, ``edge``, ``sigma``,
         ``norm_before``, ``norm_after`` (Frobenius), and ``note``: why a matrix was left as it is, otherwise empty.
     skipped : list of Skipped
-        Tensors that are no matrix, or too small; they are passed on unchanged.
+        Tensors that are no matrix, too small, or only part of one that several make; they are passed on unchanged.
     """
 
     weights: dict | Path
@@ -161,7 +161,7 @@ def filter_network(
     shrink: bool | str = True,
     layers: Iterable[str] | None = None,
     a: int = 15,
-    min_levels: int = 62,
+    min_levels: int = 16,
     groups: Mapping[str, int] | None = None,
     layout: str | None = None,
     progress: bool = True,
@@ -220,15 +220,21 @@ def filter_network(
 
     def changed():
         progressed = tqdm(cuts, desc="layers", disable=not progress)
-        for _, names in groupby(progressed, lambda name: weights.tensor(name).name):
+        for tensor, names in groupby(progressed, weights.tensor):
             array = None
             for name in names:
-                row, matrix = _filter_layer(weights[name], cuts[name], shrink, a)
+                try:
+                    layer = weights[name]
+                except WeightsError:
+                    if name in weights or layers is not None:
+                        raise
+                    continue  # found not to be finite, and from now on among the skipped
+                row, matrix = _filter_layer(layer, cuts[name], shrink, a)
                 rows.append(row)
                 if matrix is not None:
                     array = weights.replace(name, matrix, into=array)
             if array is not None:
-                yield weights.tensor(name), array
+                yield tensor, array
 
     stored = sink(changed())
     return FilteredNetwork(stored, pd.DataFrame(rows, columns=REPORT), weights.skipped)
@@ -298,7 +304,7 @@ def _cuts(weights, cut, layers):
         if missing := [name for name in chosen if name not in cut]:
             raise ValueError(f"cut must name every layer of layers; it lacks {', '.join(map(repr, missing))}")
     else:
-        chosen = list(weights if layers is None else layers)
+        chosen = [name for name in weights if not weights.tensor(name).members] if layers is None else list(layers)
         cut = dict.fromkeys(chosen, cut)
     if not chosen:
         reasons = "".join(f"; {skipped.name}: {skipped.reason}" for skipped in weights.skipped)
@@ -309,6 +315,8 @@ def _cuts(weights, cut, layers):
                 weights[name]
             except KeyError as error:
                 raise ValueError(f"layers must name matrices of the network; {error.args[0]}") from None
+        if made := weights.tensor(name).members:
+            raise ValueError(f"layers must name matrices that are stored; {name!r} is made of {', '.join(made)}")
         if not _is_edge(cut[name]):
             _kept(cut[name], min(weights.shapes[name]), f"cut of {name!r}")
     wanted = set(chosen)

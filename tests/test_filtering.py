@@ -606,7 +606,7 @@ def test_a_layer_with_nan_is_passed_on_and_cannot_be_chosen():
     np.testing.assert_array_equal(result.weights["dense1.weight"], arrays["dense1.weight"])
     assert result.report["layer"].tolist() == ["dense2"]
     assert ("dense1", (90, 160), "1 of 14400 entries are nan or infinite") in result.skipped
-    with pytest.raises(ValueError, match="dense1 was skipped: 1 of 14400 entries are nan or infinite"):
+    with pytest.raises(ValueError, match="dense1: 1 of 14400 entries are nan or infinite"):
         filter_network(arrays, layers=["dense1"], **QUIET)
 
 

@@ -18,14 +18,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 
 from .. import checks
 from . import pretrained
+from .composite import combine
 from .layers import Plan, plan_layers
 from .sources import open_source
-from .tensors import Skipped, Tensor, WeightsError, called, read_tensor
+from .tensors import Skipped, Tensor, WeightsError, called, read_floats
 
 __all__ = ["Layer", "Skipped", "Weights", "WeightsError", "load_weights", "pretrained"]
 
@@ -43,63 +45,66 @@ class Layer:
     shape : tuple of int
         Shape of the whole tensor as it is stored.
     kind : {"dense", "convolution", "embedding", "attention"}
-        By the tensor's dimensions, and among matrices by its name. An embedding has one row a token.
+        By the type of the layer where the source tells it, otherwise by the tensor's dimensions and its name. An embedding has
+        one row a token.
+    ground : str
+        Why the matrix lies as it does, and of what it is made: ``"torch module Conv2d"``, ``"the length of its bias"``. Empty for
+        a layer that `load_weights` did not make.
     """
 
     name: str
     matrix: np.ndarray
     shape: tuple[int, ...]
     kind: str
+    ground: str = ""
 
 
 class Weights(Mapping):
     """Weight matrices by name, read when they are asked for: ``weights["dense2"].matrix``.
 
-    Indexing reads one tensor; iterating over ``values()`` or ``items()`` reads one after another and keeps none. The file must
-    stay where it is. Names, ``len`` and ``skipped`` read every tensor once, one at a time, to find nan or infinite entries.
+    Names, ``len``, ``shapes`` and ``skipped`` come from headers, and read no tensor. Indexing reads one; iterating over
+    ``values()`` or ``items()`` reads one after another and keeps none. The file must stay where it is.
+
+    A tensor with nan or infinite entries is found when it is read: that raises a `WeightsError` with its name, and from then on
+    it is not among the layers but in ``skipped``.
 
     Attributes
     ----------
     skipped : list of Skipped
         ``(name, shape, reason)`` of every tensor that gives no matrix.
     shapes : dict of str to tuple of int
-        ``(n_out, n_in)`` of every matrix, without reading any.
+        ``(n_out, n_in)`` of every matrix.
     """
 
     def __init__(self, plans: list[Plan], skipped: list[Skipped]):
-        self._plans = {plan.layer + part: (plan, i) for plan in plans for i, part in enumerate(plan.parts)}
+        self._plans = {plan.layer + suffix: (plan, rows) for plan in plans for suffix, rows in plan.blocks}
         self._skipped = list(skipped)
-        self._searched = False
+        self._last: tuple[Plan, np.ndarray] | None = None
+        self._lock = Lock()
 
     def __getitem__(self, name: str) -> Layer:
-        plan, part = self._plan(name)
-        array = self._finite(plan)
-        plan, part = self._plan(name)
-        matrix = plan.orient(array)
-        if len(plan.parts) > 1:
-            matrix = matrix[plan.rows(part)].copy()
-        return Layer(name, matrix, plan.tensor.shape, plan.kind)
+        plan, rows = self._plan(name)
+        matrix = plan.map.matrix(self._finite(plan))
+        if len(plan.blocks) > 1 or rows != slice(0, len(matrix)):
+            matrix = matrix[rows].copy()
+        return Layer(name, matrix, plan.tensor.shape, plan.map.kind, plan.ground)
 
     def __iter__(self) -> Iterator[str]:
-        self._search()
         return iter(list(self._plans))
 
     def __len__(self) -> int:
-        self._search()
         return len(self._plans)
 
     def __contains__(self, name) -> bool:
-        self._search()
         return name in self._plans
 
     @property
     def skipped(self) -> list[Skipped]:
-        self._search()
         return list(self._skipped)
 
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
-        return {name: plan.part_shape for name, (plan, _) in self._plans.items()}
+        return {name: (rows.stop - rows.start, plan.map.shape[1]) for name, (plan, rows) in self._plans.items()}
 
     def tensor(self, name: str) -> Tensor:
         """What the source says of the tensor that holds a layer: its name, shape and dtype there.
@@ -111,7 +116,7 @@ class Weights(Mapping):
 
         Returns
         -------
-        Tensor
+        rmtlib.weights.tensors.Tensor
         """
         return self._plan(name)[0].tensor
 
@@ -134,47 +139,53 @@ class Weights(Mapping):
         Raises
         ------
         ValueError
-            If the matrix has another shape than the layer.
+            If the matrix has another shape than the layer, or the layer is made of several tensors.
         """
-        plan, part = self._plan(name)
-        if np.shape(matrix) != plan.part_shape:
-            raise ValueError(f"matrix must have the shape {plan.part_shape} of {name!r}; got {np.shape(matrix)}")
-        array = read_tensor(plan.tensor) if into is None else into
-        view = plan.orient(array)
+        plan, rows = self._plan(name)
+        if plan.tensor.members:
+            raise WeightsError(f"{name!r} is made of {', '.join(plan.tensor.members)}: {plan.tensor.made}")
+        if np.shape(matrix) != self.shapes[name]:
+            raise ValueError(f"matrix must have the shape {self.shapes[name]} of {name!r}; got {np.shape(matrix)}")
+        array = read_floats(plan.tensor) if into is None else into
+        view = plan.map.matrix(array)
         with np.errstate(over="ignore"):  # who stores it refuses infinite entries
             if np.may_share_memory(view, array):
-                view[plan.rows(part)] = matrix
+                view[rows] = matrix
             else:
-                # The rule reorders entries: let it reorder their positions, and it need not be written down once more, inverted.
-                positions = plan.orient(np.arange(array.size).reshape(array.shape))
-                np.put(array, positions[plan.rows(part)], matrix)
+                # The map reorders entries: let it reorder their positions, and it need not be written down once more, inverted.
+                positions = plan.map.matrix(np.arange(array.size).reshape(array.shape))
+                np.put(array, positions[rows], matrix)
         return array
 
     def __repr__(self) -> str:
         return f"Weights({len(self)} matrices: {', '.join(self) or 'none'}; {len(self._skipped)} tensors skipped)"
 
-    def _plan(self, name: str) -> tuple[Plan, int]:
+    def _plan(self, name: str) -> tuple[Plan, slice]:
         if name in self._plans:
             return self._plans[name]
         reason = next((s.reason for s in self._skipped if s.name == name), None)
         known = f"there are: {', '.join(self._plans) or 'none'}"
         raise KeyError(f"{name} was skipped: {reason}" if reason else f"no layer {name!r}; {known}")
 
-    def _search(self) -> None:
-        if not self._searched:
-            for plan in [plan for plan, part in self._plans.values() if part == 0]:
-                self._finite(plan)
-            self._searched = True
-
     def _finite(self, plan: Plan) -> np.ndarray:
-        """Read a tensor, and move it to the skipped ones if it has nan or infinite entries."""
-        array = read_tensor(plan.tensor)
+        """Read a tensor; the last one of several matrices is kept, so that it is read once for all of them."""
+        with self._lock:
+            if self._last is not None and self._last[0] is plan:
+                return self._last[1]
+            self._last = None
+        array = read_floats(plan.tensor)
         bad = array.size - np.count_nonzero(np.isfinite(array))
         if bad:
             reason = f"{bad} of {array.size} entries are nan or infinite"
-            self._skipped.append(Skipped(plan.layer, plan.tensor.shape, reason))
-            for part in plan.parts:
-                del self._plans[plan.layer + part]
+            with self._lock:
+                if plan.layer + plan.blocks[0][0] in self._plans:
+                    self._skipped.append(Skipped(plan.layer, plan.tensor.shape, reason))
+                for suffix, _ in plan.blocks:
+                    self._plans.pop(plan.layer + suffix, None)
+            raise WeightsError(f"{plan.layer}: {reason}")
+        if len(plan.blocks) > 1:
+            with self._lock:
+                self._last = (plan, array)
         return array
 
 
@@ -183,7 +194,8 @@ def load_weights(
     *,
     initial: bool = False,
     split_qkv: bool = False,
-    min_levels: int = 62,
+    split_gates: bool = True,
+    min_levels: int = 16,
     groups: Mapping[str, int] | None = None,
     layout: str | None = None,
 ) -> Weights:
@@ -192,21 +204,26 @@ def load_weights(
     Parameters
     ----------
     path_or_model : path, Run, model, mapping or name
-        A ``.safetensors``, ``.pt``, ``.pth``, ``.bin`` (torch), ``.npz``, ``.keras``, ``.h5`` or ``.onnx`` file; the index
-        ``*.index.json`` or the folder of a sharded checkpoint; a folder of ours with ``run.json`` and ``weights.safetensors``, or
-        its `rmtlib.learning.runs.Run`; a torch module, a Keras model, or a mapping of names to arrays.
+        A file ``.safetensors``, ``.pt .pth .bin .ckpt .th .pth.tar`` (torch checkpoint or TorchScript), ``.pt2`` (exported
+        program), ``.npz``, ``.npy``, ``.keras``, ``.h5``, ``.onnx``, ``.gguf`` or ``.msgpack`` (Flax); what a file is counts
+        more than its suffix. The index ``*.index.json`` or the folder of a sharded checkpoint; a folder of Hugging Face or of
+        diffusers; a folder of ours with ``run.json`` and ``weights.safetensors``, or its `rmtlib.learning.runs.Run`; a torch
+        module, an exported program, a Keras model, or a mapping of names to arrays, nested or not.
         The strings "alexnet", "vgg16" and "vgg19" are pretrained networks (`rmtlib.weights.pretrained`), downloaded once, even
         where a file or folder has that name: call that one "./alexnet".
     initial : bool
         The initial instead of the trained weights of a run.
     split_qkv : bool
-        Split fused attention weights ``in_proj_weight``, ``qkv``, ``Wqkv`` and ``c_attn`` of ``(3 d, d)`` into ``#q``, ``#k``,
-        ``#v``. Layouts that interleave the heads (``query_key_value``) stay whole.
+        Split fused attention weights ``in_proj_weight``, ``qkv``, ``Wqkv``, ``qkv_proj`` and ``c_attn`` into ``#q``, ``#k``,
+        ``#v``: of ``(3 d, d)``, or of grouped queries where the way out or the configuration beside the file tells their rows.
+        Layouts that interleave the heads (``query_key_value``) stay whole unless the configuration says they are BLOOM's.
+    split_gates : bool
+        Split the gates of LSTM and GRU, each a map of its own: ``lstm.weight_ih_l0#i``, ``#f``, ``#g``, ``#o``. The letters are
+        those of the framework.
     min_levels : int
-        Smallest number of singular values a matrix must have. The default is what two unfolded levels need at a half window of
-        15: four times 15 levels are lost.
+        Smallest number of singular values a matrix must have.
     groups : mapping of str to int, optional
-        Groups of convolutions by layer name, for files: only live models and ONNX record them.
+        Groups of convolutions by layer name, which files of torch do not record, or experts that lie one below the other.
     layout : {"torch", "keras"}, optional
         How arrays are stored. By default "keras" for Keras files and models and for tensors named ``kernel``, otherwise "torch".
 
@@ -223,10 +240,18 @@ def load_weights(
 
     Notes
     -----
-    Half precision is converted to float32, exactly; integers and 8-bit floats are skipped by name. Files keep no layer types:
-    a ``conv_transpose`` kernel is recognised in live models, ONNX and Keras' weight files, elsewhere it counts as a convolution.
-    Reading needs torch for its own files, h5py for Keras files and onnx for ``.onnx``; Keras configurations are never opened.
-    ONNX and old torch files (before the zip format) are held in memory whole; compressed ``.npz`` entries are read at once.
+    Where the source tells the type of a layer (live models, Keras' configuration, ONNX nodes), the type decides how a matrix
+    lies; otherwise names, shapes and biases do. `rmtlib.weights.layers` has the rules, and `Layer.ground` says which one it was.
+
+    What several tensors make together is given as one layer: weight norm, spectral norm, the product of a LoRA pair (named
+    ``layer.lora``, times alpha / r where the source tells alpha), quantised weights whose layout is public
+    (`rmtlib.weights.quantised`). Half precision is converted to float32, exactly; other integers and plain 8-bit floats are
+    skipped by name, and so are scales and zero points.
+
+    No code of a file is run: pickles are opened by torch's loader of tensors alone, of TorchScript and exported programs the
+    arrays are read, of Keras' configurations the names of classes. A file may ask for ten times its size and 100 MB of memory,
+    no more. Reading needs torch for its checkpoints, h5py for Keras files, onnx, gguf and msgpack for theirs.
+    ONNX, Flax and old torch files (before the zip format) are held in memory whole; compressed ``.npz`` entries are read at once.
 
     Examples
     --------
@@ -244,8 +269,16 @@ def load_weights(
         if initial:
             raise WeightsError(f"initial=True needs a run, which keeps its initial weights; {path_or_model} is pretrained")
         path_or_model = pretrained.fetch(path_or_model)
-    tensors = open_source(path_or_model, initial)
-    if not tensors:
+    opened = open_source(path_or_model, initial)
+    if not opened.tensors:
         raise WeightsError(f"{called(path_or_model)} holds no tensors")
-    plans, skipped = plan_layers(tensors, groups=groups, layout=layout, split_qkv=split_qkv, min_levels=min_levels)
+    plans, skipped = plan_layers(
+        combine(opened.tensors, opened.config),
+        config=opened.config,
+        groups=groups,
+        layout=layout,
+        split_qkv=split_qkv,
+        split_gates=split_gates,
+        min_levels=min_levels,
+    )
     return Weights(plans, skipped)

@@ -1,142 +1,261 @@
-"""The one place that decides: is a tensor a layer, of which kind, and which way round does it lie."""
+r"""The one place that decides: is a tensor a layer, of which kind, and which way round does it lie.
+
+What the source tells comes first, then what the tensors of a file say of one another, then names. Every decision has a *ground*,
+which `Layer.ground` keeps.
+
+==============================================  ==================================================  ==========================
+known of the tensor                             outputs; inputs (axes of the stored tensor)          blocks
+==============================================  ==================================================  ==========================
+torch Linear, MultiheadAttention, Bilinear      0; 1 (both inputs of Bilinear joined)                q, k, v on request
+torch Conv1d, 2d, 3d                            0; kernel axes, 1                                    groups
+torch ConvTranspose1d, 2d, 3d                   1; kernel axes, 0                                    groups
+torch Embedding, EmbeddingBag                   0 (tokens); 1
+torch LSTM, GRU (and their cells)               0; 1                                                 i f g o; r z n
+transformers Conv1D (GPT-2)                     1; 0                                                 q, k, v on request
+Keras Dense                                     1; 0
+Keras Conv1D, 2D, 3D; SeparableConv pointwise   last; kernel axes, last but one                      groups
+Keras Conv...Transpose                          last but one; kernel axes, last
+Keras DepthwiseConv, SeparableConv depthwise    last two; kernel axes                                one an input channel
+Keras EinsumDense                               by its equation                                      letters that all share
+Keras MultiHeadAttention query, key, value      1, 2 (heads, width); 0
+Keras MultiHeadAttention attention_output       2; 0, 1
+Keras LSTM, GRU, ConvLSTM                       last; the others                                     i f c o; z r h
+ONNX MatMul, Gemm                               by the place and transA, transB                      leading axes
+ONNX Conv, ConvTranspose                        as torch                                             group
+ONNX Gather                                     0; 1
+ONNX LSTM, GRU, RNN                             0, 1; 2                                              directions; i o f c; z r h
+ONNX Einsum                                     by its equation                                      letters that all share
+==============================================  ==================================================  ==========================
+
+An array on its way to an ONNX node may pass Cast, Identity, Transpose and DequantizeLinear. Where no type is known:
+
+==============================================  ==================================================  ==========================
+names and shapes                                outputs; inputs                                      blocks
+==============================================  ==================================================  ==========================
+embed, wte, wpe in the name                     all but the last; last
+experts, three axes                             by a bias, the network's width, the shapes of both   experts
+                                                stacks, or the configuration; otherwise skipped
+experts, two axes                               by the name, with the number of experts told         experts
+more than two axes                              as torch; as Keras in its files and for ``kernel``   groups that are given
+two axes, a bias as long as one of them alone   that axis; the other
+GPT-2's c_attn, c_fc, c_proj; Haiku's w         1; 0                                                 q, k, v on request
+``kernel``, Keras files                         1; 0                                                 gates by the shapes
+anything else                                   0; 1                                                 gates by the shapes
+==============================================  ==================================================  ==========================
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from .. import checks
-from .tensors import Skipped, Tensor, WeightsError
+from .by_name import Names, is_normalisation, kind_of_matrix, last_part
+from .by_type import by_type
+from .maps import LinearMap
+from .tensors import FLOATS, Skipped, Tensor, WeightsError
 
 __all__ = ["Plan", "plan_layers"]
 
-FLOATS = ("float16", "bfloat16", "float32", "float64")
 ENDING = re.compile(r"(\.weight|[./](kernel|embeddings?)(:0)?|:0)$")
-EMBEDDING = re.compile(r"embed|(^|[._/])w[tp]e\b", re.IGNORECASE)
-ATTENTION = re.compile(r"attn|attention|qkv|(^|[._/])([qkvo]_proj|query|key|value|in_proj_weight)\b", re.IGNORECASE)
-NORMALISATION = re.compile(r"norm|(^|[._/])(bn|ln)_?\d*\b|gamma\b|beta\b|running_|moving_", re.IGNORECASE)
-FUSED = re.compile(r"(^|[._/])(in_proj_weight|c_attn|w?qkv)$", re.IGNORECASE)
+FUSED = re.compile(r"(^|[._/])(in_proj_weight|c_attn|w?qkv|qkv_proj)$", re.IGNORECASE)
+FUSED_OUT = ("o_proj", "out_proj", "proj", "wo", "c_proj", "dense", "out")
+BIAS = re.compile(r"(bias|biases|bias:0)$|^bias_")
+MASK = re.compile(r"(^|_)mask$")
+SHARDED = re.compile(r"(^|[._])_?flat_param(_\d+)?$")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How one tensor becomes ``len(parts)`` matrices of ``n_out / len(parts)`` rows each."""
+    """What becomes of one tensor.
+
+    Attributes
+    ----------
+    tensor : Tensor
+    layer : str
+        Name of the layer, to which blocks add their suffixes.
+    map : LinearMap
+    ground : str
+        Why this map.
+    blocks : tuple of (str, slice)
+        Suffix and rows of each matrix.
+    """
 
     tensor: Tensor
     layer: str
-    kind: str
-    n_out: int
-    orient: Callable[[np.ndarray], np.ndarray]
-    parts: tuple[str, ...]
-
-    def rows(self, part: int) -> slice:
-        """Rows of a part in the matrix of the whole tensor."""
-        rows = self.n_out // len(self.parts)
-        return slice(part * rows, (part + 1) * rows)
-
-    @property
-    def part_shape(self) -> tuple[int, int]:
-        """``(n_out, n_in)`` of each part."""
-        return self.n_out // len(self.parts), int(np.prod(self.tensor.shape)) // self.n_out
+    map: LinearMap
+    ground: str
+    blocks: tuple[tuple[str, slice], ...]
 
 
 def plan_layers(
-    tensors: list[Tensor], *, groups: Mapping[str, int] | None, layout: str | None, split_qkv: bool, min_levels: int
+    tensors: list[Tensor],
+    *,
+    config: Mapping,
+    groups: Mapping[str, int] | None,
+    layout: str | None,
+    split_qkv: bool,
+    split_gates: bool,
+    min_levels: int,
 ) -> tuple[list[Plan], list[Skipped]]:
-    """What becomes of each tensor of a source; the options are those of `rmtlib.load_weights`."""
+    """What becomes of each tensor of a source.
+
+    Parameters
+    ----------
+    tensors : list of Tensor
+        After `rmtlib.weights.composite.combine`.
+    config : mapping
+        The configuration beside them, or empty.
+    groups, layout, split_qkv, split_gates, min_levels
+        As in `rmtlib.load_weights`.
+
+    Returns
+    -------
+    plans : list of Plan
+    skipped : list of Skipped
+
+    Raises
+    ------
+    WeightsError
+        If ``groups`` names what is no convolution and no stack of experts, or does not divide its outputs.
+    """
     groups = {name: checks.integer(n, f"groups[{name!r}]", at_least=1) for name, n in (groups or {}).items()}
-    # transformers' GPT-2 stores (in, out) under names that other codes use for (out, in): its c_attn (d, 3 d) gives it away.
-    gpt2 = any(t.name.endswith("c_attn.weight") and len(t.shape) == 2 and t.shape[1] == 3 * t.shape[0] for t in tensors)
+    names, plans, skipped = Names(tensors, config), [], []
     repeated = Counter(ENDING.sub("", tensor.name) for tensor in tensors)
-    plans, skipped = [], []
     for tensor in tensors:
         layer = ENDING.sub("", tensor.name)
         layer = layer if repeated[layer] == 1 else tensor.name
-        transpose = gpt2 and re.search(r"\b(c_attn|c_fc|c_proj)\.weight$", tensor.name)
-        guess = "keras" if transpose or re.search(r"(^|[./])kernel(:0)?$", tensor.name) else "torch"
-        tensor = replace(
-            tensor,
-            layout=layout or tensor.layout or guess,
-            groups=groups.pop(layer, tensor.groups) if len(tensor.shape) > 2 else 1,
-        )
-        planned = _plan(tensor, layer, split_qkv, min_levels)
-        (plans if isinstance(planned, Plan) else skipped).append(planned)
+        own = groups.get(layer)
+        decided = _decide(tensor, layer, names, own, layout, split_gates)
+        if isinstance(decided, str):
+            skipped.append(Skipped(layer, tensor.shape, decided))
+            continue
+        made, ground = decided
+        if own is not None and len(made.view) > 2:
+            del groups[layer]
+        if split_qkv and not made.blocks:
+            made = _split_attention(made, layer, names)
+        plan, left_out = _plan(tensor, layer, made, ground, min_levels)
+        skipped += left_out
+        if plan:
+            plans.append(plan)
     if groups:
         raise WeightsError(f"groups names {', '.join(map(repr, groups))}, but there is no such convolution")
     return plans, skipped
 
 
-def _plan(tensor: Tensor, layer: str, split_qkv: bool, min_levels: int) -> Plan | Skipped:
+def _plan(tensor, layer, made, ground, min_levels) -> tuple[Plan | None, list[Skipped]]:
+    """The matrices that are large enough, and the others."""
+    blocks, start, small = [], 0, []
+    for suffix, rows in made.blocks or (("", made.shape[0]),):
+        levels = min(rows, made.shape[1])
+        (blocks if levels >= min_levels else small).append((suffix, slice(start, start + rows), levels))
+        start += rows
+    if small and not blocks:
+        levels = max(levels for _, _, levels in small)
+        each = f"each of {len(small)} parts has " if len(small) > 1 else ""
+        return None, [Skipped(layer, tensor.shape, each + _too_few(levels, min_levels))]
+    left_out = [Skipped(layer + suffix, tensor.shape, _too_few(levels, min_levels)) for suffix, _, levels in small]
+    return Plan(tensor, layer, made, ground, tuple((suffix, rows) for suffix, rows, _ in blocks)), left_out
+
+
+def _too_few(levels: int, min_levels: int) -> str:
+    return f"{levels} level{'s' * (levels != 1)}, fewer than min_levels = {min_levels}"
+
+
+def _decide(tensor, layer, names, groups, layout, split_gates) -> tuple[LinearMap, str] | str:
     if reason := tensor.skip or _no_matrix(tensor):
-        return Skipped(layer, tensor.shape, reason)
-    kind = tensor.kind or _kind(tensor)
-    n_out, groups, orient = _orientation(tensor, layer, kind)
-    n_in = int(np.prod(tensor.shape)) // n_out
-    parts = ("",)
-    if groups != 1:
-        if n_out % groups:
-            raise WeightsError(f"groups[{layer!r}] must divide the {n_out} output channels; got {groups}")
-        parts = tuple(f"#{i}" for i in range(groups))
-    elif split_qkv and FUSED.search(layer) and n_out == 3 * n_in:
-        parts = ("#q", "#k", "#v")
-    levels = min(n_out // len(parts), n_in)
-    if levels < min_levels:
-        each = f"each of {len(parts)} parts has " if len(parts) > 1 else ""
-        return Skipped(layer, tensor.shape, f"{each}{levels} level{'s' * (levels != 1)}, fewer than min_levels = {min_levels}")
-    return Plan(tensor, layer, kind, n_out, orient, parts)
+        return reason
+    if layout is None or tensor.owner is not None and tensor.owner.type.endswith(("Embedding", "EmbeddingBag", "Gather")):
+        _check_groups(tensor, layer, groups)
+        made = by_type(tensor, groups, split_gates)
+        if made is not None:
+            kind = kind_of_matrix(tensor.name)
+            if made.kind == "dense" and kind == "attention":
+                made = replace(made, kind=kind)
+            return made, _with_making(tensor, tensor.owner.ground)
+    elif groups:
+        _check_groups(tensor, layer, groups)
+    found = names.decide(tensor, layer, layout=layout, groups=groups, split_gates=split_gates)
+    return found if isinstance(found, str) else (found[0], _with_making(tensor, found[1]))
+
+
+def _with_making(tensor: Tensor, ground: str) -> str:
+    return f"{ground}; made of {len(tensor.members)} tensors: {tensor.made}" if tensor.members else ground
+
+
+def _check_groups(tensor: Tensor, layer: str, groups: int | None) -> None:
+    if groups is None or len(tensor.shape) < 3:
+        return
+    transposed = tensor.owner is not None and "ConvTranspose" in tensor.owner.type
+    keras = tensor.layout == "keras" or last_part(tensor.name).startswith("kernel")
+    outputs = tensor.shape[1] * groups if transposed else tensor.shape[-1] if keras else tensor.shape[0]
+    divided = tensor.shape[0] if transposed else outputs
+    if divided % groups:
+        raise WeightsError(f"groups[{layer!r}] must divide the {divided} output channels; got {groups}")
 
 
 def _no_matrix(tensor: Tensor) -> str | None:
     """The reason why a tensor cannot become a matrix, from its name, shape and dtype alone."""
-    last = re.split(r"[./]", tensor.name)[-1]
-    if int(np.prod(tensor.shape)) == 0:
+    last = last_part(tensor.name)
+    if SHARDED.search(tensor.name):
+        return (
+            "a flat parameter of FSDP, a part of several layers: save the gathered weights with "
+            "torch.distributed.checkpoint.state_dict.get_model_state_dict(model, options=StateDictOptions(full_state_dict=True))"
+        )
+    if tensor.size == 0:
+        if tensor.shape == (0,) and last == "weight":
+            return (
+                "no entries, as DeepSpeed's ZeRO-3 leaves in place of a weight that is spread over processes: "
+                "gather it with zero_to_fp32.py, which lies beside the checkpoint"
+            )
         return "no entries"
     if len(tensor.shape) == 0:
         return "scalar"
     if len(tensor.shape) == 1:
-        return "bias vector" if "bias" in last else "normalisation vector" if NORMALISATION.search(tensor.name) else "vector"
+        return "bias vector" if "bias" in last else "normalisation vector" if is_normalisation(tensor.name) else "vector"
     if tensor.dtype not in FLOATS:
         return f"dtype {tensor.dtype}, not one of {', '.join(FLOATS)}"
-    if last in ("bias", "bias:0"):
+    if BIAS.search(last):
         return "a bias or mask of several dimensions, not a weight"
+    if MASK.search(last):
+        return "a mask, not a weight"
     if len(tensor.shape) > 5:
         return f"{len(tensor.shape)} dimensions, more than a convolution has"
-    if len(tensor.shape) == 3 and "expert" in tensor.name:
-        return "a stack of experts, whose orientation a file does not tell: give each matrix by itself"
     return None
 
 
-def _kind(tensor: Tensor) -> str:
-    embedding, attention = EMBEDDING.search(tensor.name), ATTENTION.search(tensor.name)
-    if len(tensor.shape) == 2:
-        return "embedding" if embedding else "attention" if attention else "dense"
-    if len(tensor.shape) == 3 and (embedding and tensor.shape[0] == 1 or attention and tensor.layout == "keras"):
-        return "embedding" if embedding else "attention"
-    return "convolution"
+def _split_attention(made: LinearMap, layer: str, names: Names) -> LinearMap:
+    """Queries, keys and values of a fused weight, where the shapes or the configuration tell how many rows each has."""
+    n_out, n_in = made.shape
+    if re.search(r"(^|[._/])query_key_value$", layer):
+        return _interleaved(made, names)
+    if not FUSED.search(layer):
+        return made
+    if n_out == 3 * n_in:
+        return made.split("#q", "#k", "#v")
+    rows = None
+    stem = re.sub(FUSED, r"\1", layer)
+    for name in FUSED_OUT:
+        shape = names.shapes.get(f"{stem}{name}.weight")
+        if shape is not None and len(shape) == 2 and n_in in shape:
+            rows = shape[1] if shape[0] == n_in else shape[0]
+            break
+    heads, groups = names.number("num_attention_heads"), names.number("num_key_value_heads")
+    if rows is None and heads and groups and n_out % (heads + 2 * groups) == 0:
+        rows = n_out // (heads + 2 * groups) * heads
+    if rows is None or (n_out - rows) % 2 or not 0 < (n_out - rows) // 2 <= rows:
+        return made
+    each = (n_out - rows) // 2
+    return replace(made, blocks=(("#q", rows), ("#k", each), ("#v", each)))
 
 
-def _orientation(tensor: Tensor, layer: str, kind: str) -> tuple[int, int, Callable[[np.ndarray], np.ndarray]]:
-    """Rows of the matrix, groups among them, and the map from the stored array to the matrix."""
-    shape, groups = tensor.shape, tensor.groups
-    if kind == "embedding":
-        return int(np.prod(shape[:-1])), 1, lambda array: array.reshape(-1, shape[-1])
-    if tensor.layout == "keras":
-        if kind == "attention" and len(shape) == 3 and re.search(r"(query|key|value)$", layer):
-            return shape[1] * shape[2], 1, lambda kernel: kernel.reshape(shape[0], -1).T
-        if tensor.depthwise:
-            n_out = shape[-2] * shape[-1]
-            return n_out, shape[-2], lambda kernel: kernel.reshape(-1, n_out).T
-        if tensor.transposed:
-            return shape[-2], 1, lambda kernel: kernel.swapaxes(-1, -2).reshape(-1, shape[-2]).T
-        return shape[-1], groups, lambda kernel: kernel.reshape(-1, shape[-1]).T
-    if len(shape) == 2:
-        return shape[0], 1, lambda array: array
-    if tensor.transposed:
-        # (c_in, c_out / g, ...), whose groups run over c_in: move each group's inputs last.
-        n_out, n_in = shape[1] * groups, shape[0] // groups
-        return n_out, groups, lambda kernel: np.moveaxis(kernel.reshape(groups, n_in, *shape[1:]), 1, -1).reshape(n_out, -1)
-    return shape[0], groups, lambda kernel: np.moveaxis(kernel, 1, -1).reshape(shape[0], -1)
+def _interleaved(made: LinearMap, names: Names) -> LinearMap:
+    """BLOOM's and GPT-NeoX's rows: for every head its queries, keys and values."""
+    heads, (n_out, n_in) = names.number("num_attention_heads", "n_head"), made.shape
+    if names.config.get("model_type") not in ("bloom", "gpt_neox") or made.outputs != (0,) or not heads or n_out % (3 * heads):
+        return made
+    view = (heads, 3, n_out // (3 * heads), n_in)
+    return LinearMap(made.kind, view, (1, 0, 2), (3,)).split("#q", "#k", "#v")

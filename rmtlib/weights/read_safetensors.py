@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 
@@ -10,8 +11,17 @@ import numpy as np
 
 from .tensors import Tensor, WeightsError, natural
 
+__all__ = ["read_safetensors"]
+
+# numpy has no bfloat16 and no 8-bit floats, and safetensors' own numpy reader refuses them: their bits are read.
+CODES = {"float64": "<f8", "float32": "<f4", "float16": "<f2", "bfloat16": "<u2", "bool": "?"}
+CODES |= {f"{sign}int{8 * n}": f"<{sign[:1] or 'i'}{n}" for sign in ("", "u") for n in (1, 2, 4, 8)}
+CODES |= dict.fromkeys(("float8_e4m3", "float8_e5m2", "float8_e8m0"), "u1")
+WORDS = {"BF": "bfloat", "F": "float", "I": "int", "U": "uint"}
+
 
 def read_safetensors(path: Path) -> list[Tensor]:
+    """All tensors of the file, none of them read yet."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -25,13 +35,16 @@ def read_safetensors(path: Path) -> list[Tensor]:
     header.pop("__metadata__", None)
 
     def reader(shape, dtype, offset):
-        # numpy has no bfloat16, and safetensors' own numpy reader refuses it: read its bits.
-        code = {"float64": "<f8", "float32": "<f4", "float16": "<f2", "bfloat16": "<u2"}.get(dtype)
-        return lambda: np.fromfile(path, code, int(np.prod(shape)), offset=start + offset).reshape(shape)
+        def read():
+            if dtype not in CODES:
+                raise WeightsError(f"dtype {dtype} is none that is read")
+            return np.fromfile(path, CODES[dtype], math.prod(shape), offset=start + offset).reshape(shape)
 
-    words = {"BF": "bfloat", "F": "float", "I": "int", "U": "uint"}
+        return read
+
     tensors = []
     for name, entry in header.items():
-        dtype = re.sub(r"^(BF|F|I|U)(?=\d)", lambda match: words[match[0]], entry["dtype"]).lower()
-        tensors.append(Tensor(name, tuple(entry["shape"]), dtype, reader(entry["shape"], dtype, entry["data_offsets"][0])))
+        dtype = re.sub(r"^(BF|F|I|U)(?=\d)", lambda match: WORDS[match[0]], entry["dtype"]).lower()
+        shape = tuple(entry["shape"])
+        tensors.append(Tensor(name, shape, dtype, reader(shape, dtype, entry["data_offsets"][0])))
     return sorted(tensors, key=natural)

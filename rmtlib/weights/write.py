@@ -32,6 +32,8 @@ def open_sink(source, output) -> Callable[[Changes], Path | dict]:
     if not isinstance(source, Mapping):
         expected = "the path of a .safetensors file, a mapping of arrays, a state dict or a torch module"
         raise WeightsError(f"model_or_weights must be {expected}; got {called(source)}")
+    if inner := [str(key) for key, value in source.items() if isinstance(value, Mapping)]:
+        raise WeightsError(f"model_or_weights must be a flat mapping of arrays; {inner[0]!r} holds a dictionary, give that one")
     if output is not None:
         raise WeightsError(f"output is for files alone; {called(source)} comes back as a mapping, so leave it out")
     return functools.partial(_copy_mapping, source)
