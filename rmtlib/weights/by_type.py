@@ -187,7 +187,7 @@ RULES: dict[str, Rule] = {
     **{f"keras Conv{n}DTranspose": _transposed(True) for n in (1, 2, 3)},
     **{f"keras {name}Conv{n}D": _depthwise for name in ("Depthwise", "Separable") for n in (1, 2)},
     **{f"keras {name}{cell}": _matrix(True) for name in ("LSTM", "GRU", "SimpleRNN") for cell in ("", "Cell")},
-    **{f"keras ConvLSTM{n}D": _keras_convolutional_lstm for n in (1, 2, 3)},
+    **{f"keras ConvLSTM{name}": _keras_convolutional_lstm for name in ("1D", "2D", "3D", "Cell")},
     **dict.fromkeys(("onnx MatMul", "onnx QLinearMatMul", "onnx MatMulInteger", "onnx FusedMatMul"), _onnx(_matmul)),
     **dict.fromkeys(("onnx Gemm", "onnx FusedGemm", "onnx QGemm"), _onnx(_gemm)),
     **dict.fromkeys(("onnx Conv", "onnx FusedConv", "onnx QLinearConv", "onnx ConvInteger"), _onnx(_onnx_convolution)),

@@ -22,7 +22,7 @@ __all__ = ["read_hdf5", "read_keras_archive", "read_keras_model"]
 NUMBERED = {  # what Keras 3 keeps as vars/0, vars/1, ... of a layer
     "Embedding": ("embeddings",),
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "LSTMCell", "GRUCell", "SimpleRNNCell"), ("kernel", "recurrent_kernel", "bias")),
-    **{f"ConvLSTM{n}D{cell}": ("kernel", "recurrent_kernel", "bias") for n in (1, 2, 3) for cell in ("", "Cell")},
+    **{f"ConvLSTM{name}": ("kernel", "recurrent_kernel", "bias") for name in ("1D", "2D", "3D", "Cell")},
     **{f"SeparableConv{n}D": ("depthwise_kernel", "pointwise_kernel", "bias") for n in (1, 2)},
 }
 PARAMETERS = r"(depthwise_|pointwise_|recurrent_)?kernel|embeddings"
@@ -40,6 +40,7 @@ for _name in ("Dense", "EinsumDense", "Embedding", "MultiHeadAttention", "Groupe
     SNAKE[_snake(_name)] = _name
 for _name in ("Conv{}D", "Conv{}DTranspose", "DepthwiseConv{}D", "SeparableConv{}D", "ConvLSTM{}D"):
     SNAKE |= {_snake(_name.format(n)): _name.format(n) for n in (1, 2, 3)}
+SNAKE["conv_lstm_cell"] = "ConvLSTMCell"
 for _name in ("LSTM", "GRU", "SimpleRNN"):
     SNAKE |= {_snake(_name + cell): _name + cell for cell in ("", "Cell")}
 
