@@ -9,7 +9,7 @@ import pandas as pd
 
 from rmtlib.claims import Outcome, Untested
 from rmtlib.porter_thomas import PorterThomasTest
-from rmtlib.pretrained import NETWORKS
+from rmtlib.weights.pretrained import NETWORKS
 
 from .layers import LevelStatistics
 from .other_networks import PANELS
