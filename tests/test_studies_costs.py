@@ -2,6 +2,8 @@
 
 import time
 
+import pandas as pd
+
 from studies import costs
 
 
@@ -24,3 +26,15 @@ def test_a_row_for_each_size_and_the_whole_takes_longer_than_its_part():
     assert table.index.tolist() == [80, 100]
     assert (0 < table["decomposition"]).all()
     assert (table["decomposition"] < table["whole analysis"]).all()
+
+
+def test_what_takes_most_of_the_time_is_told_of_the_ends():
+    def verdicts(*decomposition):
+        table = pd.DataFrame({"decomposition": decomposition, "whole analysis": [10.0, 10.0, 10.0]}, [64, 128, 256])
+        found = costs.outcomes(table)
+        assert found["decomposition-dominates"].numbers == {"m": 256}
+        assert found["statistics-dominate"].numbers == {"m": 64}
+        return [outcome.verdict for outcome in found.values()]
+
+    assert verdicts(4.0, 9.0, 6.0) == ["reproduced"] * 2
+    assert verdicts(6.0, 1.0, 4.0) == ["not reproduced"] * 2

@@ -38,7 +38,14 @@ def table():
     }
     columns = ["summary", "bulk_fraction", "outliers", "outliers_below", "largest", "spacing_qvalue", "spacing_ratio"]
     table = pd.DataFrame(rows, columns).T.rename_axis("layer").reset_index()
-    table = table.assign(outlier_edge=2.0, output_rejected=0.9, shape=[(60, 60)] * 5, spacing_calibrated_pvalue=0.5)
+    table = table.assign(
+        outlier_edge=2.0,
+        input_rejected=0.1,
+        output_rejected=0.9,
+        number_variance_ratio=1.0,
+        shape=[(60, 60)] * 5,
+        spacing_calibrated_pvalue=0.5,
+    )
     return table.infer_objects()
 
 
