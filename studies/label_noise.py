@@ -117,7 +117,7 @@ def compared(runs: Iterable[Run], cuts: pd.DataFrame, epochs: pd.DataFrame) -> p
 
 
 def by_layer_at_the_edge(runs: Iterable[Run], cuts: pd.DataFrame) -> pd.DataFrame:
-    """Gain in points of the shrunk cut at the outliers, mean over networks: rows by share of replaced labels, columns by layer."""
+    """Mean gain in points of the shrunk cut at the outliers: rows by share of replaced labels, columns by layer."""
     share = {run.name: run.config["label_noise"] for run in runs}
     edge = cuts[(cuts["layer"] != "none") & (cuts["value"] == 0) & (cuts["treatment"] == "frobenius")]
     keys = [edge["run"].map(share).rename("label noise"), edge["layer"]]
