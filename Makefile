@@ -3,6 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CLASSROOM := $(VENV)/.classroom
+GRADING := $(VENV)/classroom
 EDITION ?= full
 STUDENT := _build/student
 # Where the edition is built.
@@ -90,8 +91,15 @@ report: $(INSTALLED)  ## report on any network: make report WEIGHTS=my.safetenso
 sweep: $(INSTALLED)  ## train a grid of networks: make sweep GRID=sweeps/regimes.yaml [SCHEDULER=tcp://...]
 	$(BIN)/rmtlib sweep $(GRID) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
-classroom: $(CLASSROOM)  ## release and grade assignments: make classroom CLASS=folder (without CLASS a class of three is made up)
-	$(BIN)/python coursework/classroom.py $(if $(CLASS),"$(CLASS)") $(ARGS)
+classroom: $(GRADING)/.installed  ## release and grade assignments: make classroom CLASS=folder (without CLASS a class of three is made up)
+	$(GRADING)/bin/python coursework/classroom.py $(if $(CLASS),"$(CLASS)") $(ARGS)
+
+# Grading needs neither torch nor TensorFlow nor Sphinx.
+$(GRADING)/.installed: requirements-classroom.txt pyproject.toml
+	test -x $(GRADING)/bin/python || $(PYTHON) -m venv $(GRADING)
+	$(GRADING)/bin/python -m pip install --quiet --upgrade pip
+	$(GRADING)/bin/python -m pip install --quiet -r requirements-classroom.txt --editable .
+	touch $@
 
 $(CLASSROOM): requirements-classroom.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -r requirements-classroom.txt

@@ -5,6 +5,7 @@
 
 from . import claims, ensembles, figures, filtering, laws, tails
 from .analysis import LayerAnalysis, analyse, analyse_network
+from .biwhitening import Biwhitened, BiwhitenError, biwhiten
 from .ends import EndMeans, EndTests, end_means, end_tests
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
 from .number_variance import NumberVariance, number_variance, number_variance_curve, rigidity
@@ -12,11 +13,13 @@ from .porter_thomas import PorterThomasTest, participation_ratio, porter_thomas
 from .spacings import SpacingTest, spacing_ratios, spacing_test, spacings
 from .spectra import Spectrum, spectrum
 from .unfolding import unfold
-from .weights import Layer, Weights, WeightsError, load_weights
+from .weights import Layer, Weights, WeightsError, load_weights, pretrained
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BiwhitenError",
+    "Biwhitened",
     "EndMeans",
     "EndTests",
     "Layer",
@@ -30,6 +33,7 @@ __all__ = [
     "WeightsError",
     "analyse",
     "analyse_network",
+    "biwhiten",
     "claims",
     "end_means",
     "end_tests",
@@ -43,6 +47,7 @@ __all__ = [
     "number_variance_curve",
     "participation_ratio",
     "porter_thomas",
+    "pretrained",
     "rigidity",
     "spacing_ratios",
     "spacing_test",

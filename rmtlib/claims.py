@@ -114,7 +114,6 @@ class Claims:
         self._entries = read_ledger(self._file)
         self._paper = read_paper(self._file)
         self._chapter = chapter
-        self._found: dict[str, dict] = {}
 
     def record(self, **found: float | bool | str | Outcome | Untested) -> None:
         """Compare what was computed with the ledger, and glue it.
@@ -135,6 +134,7 @@ class Claims:
         """
         problems: list[str] = []
         glued: dict[str, str] = {}
+        computed: dict[str, dict] = {}
         for name, value in found.items():
             id = name.replace("_", "-")
             if id not in self._entries and not os.environ.get(RECORDING):
@@ -146,13 +146,15 @@ class Claims:
             except (KeyError, ValueError, TypeError) as error:
                 problems.append(f"{entry_place(self._file, id)}: {id} cannot be shown: {type(error).__name__}: {error}")
                 continue
-            self._found[id] = recorded
+            computed[id] = recorded
             if not os.environ.get(RECORDING):
                 wrong = list(_differences(recorded, entry)) if self.checked else list(_not_finite(recorded["expected"]))
                 problems += [f"{entry_place(self._file, id)}: {id}: {text}" for text in wrong]
             glued |= texts
         if folder := os.environ.get(RECORDING):
-            write_atomically(Path(folder) / f"{self._chapter}.json", json.dumps(self._found, indent=1).encode())
+            file = Path(folder) / f"{self._chapter}.json"
+            before = json.loads(file.read_text()) if file.exists() else {}
+            write_atomically(file, json.dumps(before | computed, indent=1).encode())
         if problems:
             raise ClaimError("\n".join([*problems, "with parameters of your own, run with checked=False"]))
         glue_texts(glued)

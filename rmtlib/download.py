@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 from pathlib import Path
+
+from .files import atomic_file
 
 CHUNK = 2**16
 
@@ -76,13 +77,12 @@ def download(url: str, known_hash: str, folder) -> Path:
     target = Path(folder) / url.rpartition("/")[2]
     if target.is_file() and intact(target, known_hash):
         return target
-    partial = target.with_name(f"{target.name}.{secrets.token_hex(4)}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        pooch.HTTPDownloader(progressbar=True, chunk_size=CHUNK)(url, str(partial), None)
-        if not intact(partial, known_hash):
-            raise DownloadError(f"what arrived does not match the known hash {known_hash}")
-        os.replace(partial, target)
+        with atomic_file(target) as partial:
+            pooch.HTTPDownloader(progressbar=True, chunk_size=CHUNK)(url, str(partial), None)
+            if not intact(partial, known_hash):
+                raise DownloadError(f"what arrived does not match the known hash {known_hash}")
     except DownloadError:
         raise
     except (OSError, ValueError) as error:
@@ -90,16 +90,10 @@ def download(url: str, known_hash: str, folder) -> Path:
         if target.is_file() and intact(target, known_hash):
             return target
         raise DownloadError(_cause(error)) from error
-    finally:
-        _remove(partial)
     for leftover in target.parent.glob(f"{target.name}.*.part"):
-        _remove(leftover)
+        with contextlib.suppress(OSError):
+            leftover.unlink()
     return target
-
-
-def _remove(path):
-    with contextlib.suppress(OSError):
-        path.unlink()
 
 
 def _cause(error: Exception) -> str:

@@ -16,6 +16,7 @@ __all__ = [
     "animate_panels",
     "animate_training",
     "bulk_panel",
+    "error_panel",
     "number_variance_panel",
     "overlap_panel",
     "player",
@@ -355,3 +356,41 @@ def animate_panels(*panels, titles):
         panels[0][0].set_title(titles[frame], loc="left")
 
     return FuncAnimation(panels[0][0].figure, draw, frames=len(titles))
+
+
+def error_panel(ax, table, x, y, *, by, error, label="{}", fmt="-", level=None, marks=None):
+    """Curves with error bars, one for each group of a table.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    table : pandas.DataFrame
+        A row a point.
+    x, y, error : str
+        Columns with the positions, and the standard error of ``y``.
+    by : str
+        Column that tells the curves apart: at most three, in the order of its values.
+    label : str
+        What the legend calls a curve, with its value of ``by`` in braces.
+    fmt : str
+        Of line and marker, as in `matplotlib.axes.Axes.errorbar`.
+    level : float, optional
+        A dashed horizontal line.
+    marks : str, optional
+        Column whose value, the same along a curve, is marked by a dotted vertical line where it is not zero.
+
+    Raises
+    ------
+    ValueError
+        If there are more than three curves.
+    """
+    colors = [COLORS[name] for name in ("trained", "initial", "other")]
+    if table[by].nunique() > len(colors):
+        raise ValueError(f"by must tell at most {len(colors)} curves apart; column {by!r} has {table[by].nunique()} values")
+    if level is not None:
+        ax.axhline(level, ls="--", color=COLORS["law"])
+    for color, (name, points) in zip(colors, table.groupby(by), strict=False):
+        ax.errorbar(points[x], points[y], points[error], fmt=fmt, ms=3, color=color, label=label.format(name))
+        if marks is not None and (place := points[marks].iloc[0]):
+            ax.axvline(place, ls=":", color=color)
+    return ax

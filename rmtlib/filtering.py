@@ -9,17 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
 
-from . import _sinks, checks
-from ._sources import read_tensor
+from . import checks
 from .marchenko_pastur import fit_marchenko_pastur
 from .shrinkage import SHRINKERS, LowRankFactors, decompose, low_rank_factors, shrink_singular_values, spiked_strength, truncate
-from .weights import Skipped, load_weights
+from .weights import Skipped, WeightsError, load_weights
+from .weights.write import open_sink
 
 if TYPE_CHECKING:
     import pandas
@@ -80,7 +81,7 @@ class FilteredNetwork:
         One row a matrix: ``layer``, ``shape``, ``levels``, ``rank`` (kept), ``removed``, ``cut``, ``edge``, ``sigma``,
         ``norm_before``, ``norm_after`` (Frobenius), and ``note``: why a matrix was left as it is, otherwise empty.
     skipped : list of Skipped
-        Tensors that are no matrix, or too small; they are passed on unchanged.
+        Tensors that are no matrix, too small, or only part of one that several make; they are passed on unchanged.
     """
 
     weights: dict | Path
@@ -164,7 +165,7 @@ def filter_network(
     shrink: bool | str = True,
     layers: Iterable[str] | None = None,
     a: int = 15,
-    min_levels: int = 62,
+    min_levels: int = 16,
     groups: Mapping[str, int] | None = None,
     layout: str | None = None,
     progress: bool = True,
@@ -214,7 +215,7 @@ def filter_network(
     """
     import pandas as pd
 
-    sink = _sinks.open_sink(model_or_weights, output)
+    sink = open_sink(model_or_weights, output)
     _shrinker(shrink)
     a = checks.integer(a, "a", at_least=1)
     weights = load_weights(model_or_weights, min_levels=min_levels, groups=groups, layout=layout)
@@ -222,20 +223,22 @@ def filter_network(
     rows = []
 
     def changed():
-        plans = {id(plan): plan for plan, _ in weights._plans.values()}
-        names = {(id(plan), part): name for name, (plan, part) in weights._plans.items()}
-        for key, plan in tqdm(plans.items(), desc="layers", disable=not progress):
+        progressed = tqdm(cuts, desc="layers", disable=not progress)
+        for tensor, names in groupby(progressed, weights.tensor):
             array = None
-            for part in range(len(plan.parts)):
-                name = names[key, part]
-                if name in cuts:
-                    row, matrix = _filter_layer(weights[name], cuts[name], shrink, a)
-                    rows.append(row)
-                    if matrix is not None:
-                        array = read_tensor(plan.tensor) if array is None else array
-                        _place(matrix, array, plan, part)
+            for name in names:
+                try:
+                    layer = weights[name]
+                except WeightsError:
+                    if name in weights or layers is not None:
+                        raise
+                    continue  # found not to be finite, and from now on among the skipped
+                row, matrix = _filter_layer(layer, cuts[name], shrink, a)
+                rows.append(row)
+                if matrix is not None:
+                    array = weights.replace(name, matrix, into=array)
             if array is not None:
-                yield plan.tensor, array
+                yield tensor, array
 
     stored = sink(changed())
     return FilteredNetwork(stored, pd.DataFrame(rows, columns=REPORT), weights.skipped)
@@ -296,19 +299,6 @@ def _filter_layer(layer, cut, shrink, a):
     return row | {"rank": result.rank, "removed": result.removed, "norm_after": after, "note": ""}, result.matrix
 
 
-def _place(matrix, array, plan, part):
-    """Put the matrix of a part where the convolution rule took it from."""
-    rows = plan.n_out // len(plan.parts)
-    rows = slice(part * rows, (part + 1) * rows)
-    view = plan.orient(array)
-    with np.errstate(over="ignore"):  # the sink refuses infinite entries
-        if np.may_share_memory(view, array):
-            view[rows] = matrix
-        else:
-            # The rule reorders entries: let it reorder their positions, and it need not be written down once more, inverted.
-            np.put(array, plan.orient(np.arange(array.size).reshape(array.shape))[rows], matrix)
-
-
 def _cuts(weights, cut, layers):
     """The cut of each layer that is to be filtered, checked."""
     if layers is not None and (isinstance(layers, str) or not isinstance(layers, Iterable)):
@@ -318,7 +308,7 @@ def _cuts(weights, cut, layers):
         if missing := [name for name in chosen if name not in cut]:
             raise ValueError(f"cut must name every layer of layers; it lacks {', '.join(map(repr, missing))}")
     else:
-        chosen = list(weights if layers is None else layers)
+        chosen = [name for name in weights if not weights.tensor(name).members] if layers is None else list(layers)
         cut = dict.fromkeys(chosen, cut)
     if not chosen:
         reasons = "".join(f"; {skipped.name}: {skipped.reason}" for skipped in weights.skipped)
@@ -329,11 +319,12 @@ def _cuts(weights, cut, layers):
                 weights[name]
             except KeyError as error:
                 raise ValueError(f"layers must name matrices of the network; {error.args[0]}") from None
-        plan, _ = weights._plans[name]
-        rows = plan.n_out // len(plan.parts)
+        if made := weights.tensor(name).members:
+            raise ValueError(f"layers must name matrices that are stored; {name!r} is made of {', '.join(made)}")
         if not _is_edge(cut[name]):
-            _kept(cut[name], min(rows, int(np.prod(plan.tensor.shape)) // plan.n_out), f"cut of {name!r}")
-    return {name: cut[name] for name in chosen}
+            _kept(cut[name], min(weights.shapes[name]), f"cut of {name!r}")
+    wanted = set(chosen)
+    return {name: cut[name] for name in weights if name in wanted}
 
 
 def _is_edge(cut) -> bool:

@@ -10,8 +10,9 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from rmtlib.learning import Dataset, Run, build_network, load_network
-from rmtlib.learning.architectures import Network, initialize
+from rmtlib.learning import Dataset, Run, load_network
+from rmtlib.learning.architectures import Network
+from rmtlib.learning.trained import initial_network
 from rmtlib.runs import book_data
 
 from .network import batches, hidden_layers, setting
@@ -56,8 +57,7 @@ def measure(run: Run, data: Dataset, *, draws: int = 1000) -> pd.DataFrame:
         If a trained tensor is missing.
     """
     network = load_network(run)
-    untrained = build_network(run.config["network"], shape=data.shape, n_classes=data.n_classes).requires_grad_(False)
-    initialize(untrained, run.config["seed"])
+    untrained = initial_network(run)
     dense = {key: module for key, module in hidden_layers(network).items() if isinstance(module, torch.nn.Linear)}
     rows = []
     for layer, module in tqdm(dense.items(), desc=run.name):

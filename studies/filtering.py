@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,13 @@ import torch
 from tqdm import tqdm
 
 import rmtlib
-from rmtlib.filtering import filter_matrix
+from rmtlib.filtering import filter_matrix, honest_gain
 from rmtlib.learning import Dataset, Run, load_network
+from rmtlib.runs import book_data
 
 from .network import accuracies, hidden_layers, setting
 
-__all__ = ["RANKS", "measure"]
+__all__ = ["RANKS", "at_the_edge", "chosen_gains", "cuts", "decile_numbers", "measure", "read"]
 
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 192, 256, 320, 384, 448)
 KINDS: dict[str, bool | str] = {"plain": False, "frobenius": "frobenius", "inverse": "inverse"}
@@ -48,7 +50,11 @@ def measure(run: Run, data: Dataset) -> pd.DataFrame:
     ------
     RunError
         If a trained tensor is missing.
+    ValueError
+        If the logits of the run are centred: they are not those of the layers that follow one another.
     """
+    if run.config["centred"]:
+        raise ValueError(f"run must have logits that are not centred; got {run.name!r}")
     network = load_network(run)
     trained = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     images, labels = torch.from_numpy(data.test_images), torch.from_numpy(data.test_labels)
@@ -78,6 +84,81 @@ def measure(run: Run, data: Dataset) -> pd.DataFrame:
             right = _is_right(network, images, labels)
             rows.append(_row(run, columns, ("all", treatment, value, -1, -1), right, unchanged))
     return pd.DataFrame(rows)
+
+
+def read(name: str = "mlp512", folder: Path | None = None) -> pd.DataFrame:
+    """What the book has measured.
+
+    Parameters
+    ----------
+    name : str
+        Of the table: ``"mlp512"``, the three regimes; ``"noisy"``, networks with wrong labels.
+    folder : path, optional
+        Where the tables lie; by default the book's ``data/filtering``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns of `measure`.
+    """
+    return pd.read_csv((folder or book_data() / "filtering") / f"{name}.csv")
+
+
+def cuts(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `measure` in which the largest levels are kept, as they are or shrunk."""
+    return table[table["treatment"].isin(KINDS)]
+
+
+def at_the_edge(table: pd.DataFrame) -> pd.DataFrame:
+    """Gains of the cut at the outliers: rows by laziness, layer and number of outliers (none for all layers), columns by kind."""
+    edge = cuts(table)[lambda rows: rows["value"] == 0]
+    edge = edge.assign(outliers=edge["outliers"].astype(str).replace("-1", ""))
+    return edge.pivot(index=["laziness", "layer", "outliers"], columns="treatment", values="gain")
+
+
+def chosen_gains(table: pd.DataFrame) -> pd.DataFrame:
+    """Gain of the best cut of each layer and kind, chosen on images that do not judge it.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `measure`, one run for each laziness.
+
+    Returns
+    -------
+    pandas.DataFrame
+        `rmtlib.filtering.honest_gain` of the cuts to a given number of levels: rows by laziness and layer, columns by kind.
+    """
+    whole = table[table["layer"] == "none"].set_index("laziness")
+    given = cuts(table)[lambda rows: rows["value"] > 0].groupby(["laziness", "layer", "treatment"])
+    gains = {key: honest_gain(rows, whole.loc[key[0]]) for key, rows in given}
+    return pd.Series(gains).rename_axis(["laziness", "layer", "treatment"]).unstack()
+
+
+def decile_numbers(table: pd.DataFrame) -> dict[str, float]:
+    """What the removal of a tenth of one layer's levels does, by regime or together.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `measure`, one run for each laziness.
+
+    Returns
+    -------
+    dict of str to float
+        Removals from the lower half of the levels, how many of them change the accuracy by more than three standard errors, and
+        how many of these in the lazy network; the largest loss of the typical network without the largest tenth, in points.
+    """
+    deciles = table[(table["treatment"] == "decile") & (table["layer"] != "all")]
+    lower = deciles[deciles["value"] < 5]
+    clear = lower["gain"].abs() > 3 * lower["gain_error"]
+    top = deciles[(deciles["value"] == 9) & (deciles["laziness"] == 1)]
+    return {
+        "bottom-deciles": len(lower),
+        "bottom-clear": int(clear.sum()),
+        "bottom-clear-lazy": int(clear[lower["laziness"] == 5].sum()),
+        "top-decile-typical": -100 * top["gain"].min(),
+    }
 
 
 def _is_right(network, inputs, labels, start: int = 0) -> np.ndarray:

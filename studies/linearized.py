@@ -7,10 +7,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from rmtlib.learning import Dataset, linearized_accuracy, load_network
+from rmtlib.learning import Dataset, Run, linearized_accuracy, load_network
 from rmtlib.learning.linearization import linearize
-from rmtlib.learning.training import Logits, accuracy
-from rmtlib.runs import Run, book_data, initial
+from rmtlib.learning.trained import initial_network
+from rmtlib.learning.training import accuracy
+from rmtlib.runs import book_data
 
 __all__ = ["measure", "read"]
 
@@ -49,17 +50,14 @@ def measure(run: Run, data: Dataset, *, layer: str = "dense2") -> pd.DataFrame:
         If a trained tensor is missing.
     """
     linear = linearized_accuracy(run, layer, data)
-    network, reset = load_network(run), load_network(run)
-    W, W0 = network.get_parameter(f"{layer}.weight"), torch.from_numpy(initial(run, layer))
-    reset.get_parameter(f"{layer}.weight").copy_(W0)
-    functions: list[Logits] = [network, linearize(network, {f"{layer}.weight": W0}), reset]
+    network, reset, name = load_network(run), load_network(run), f"{layer}.weight"
+    W, W0 = network.get_parameter(name), initial_network(run).get_parameter(name)
+    reset.get_parameter(name).copy_(W0)
+    functions = (network, linearize(network, {name: W0}), reset)
     images = torch.from_numpy(data.test_images).split(network.evaluation_batch)
     z, z_lin, z_reset = (torch.cat([function(x) for x in images]).double() for function in functions)
     error = (z - z_lin).norm()
-    set_back = (
-        accuracy(functions[2], *part, network.evaluation_batch)
-        for part in ((data.train_images, data.train_labels), (data.test_images, data.test_labels))
-    )
+    set_back = (accuracy(reset, *part) for part in ((data.train_images, data.train_labels), (data.test_images, data.test_labels)))
     row = {
         "run": run.name,
         "layer": layer,

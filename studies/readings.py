@@ -117,9 +117,8 @@ def read(
     if missing := [run.name for run in runs.values() if run.name not in gaps]:
         raise ValueError(f"gaps must have a value for every run; there is none for {', '.join(missing)}")
     layers = analyses({regime: [runs[regime, seed] for seed in seeds] for regime in found}, layer, a=a)
-    shape = next(iter(layers.values())).shape
-    table, tests = describe(layers, largest_initial(layer, shape, seeds)), rmtlib.end_tests(layers)
-    spread = long_range_spread(shape, a=a) if spread is None else spread
+    table, tests = describe(layers, largest_initial(runs.values(), layer)), rmtlib.end_tests(layers)
+    spread = long_range_spread(next(iter(layers.values())).shape, a=a) if spread is None else spread
     held = {side: sentences(table, tests, side=side, spread=spread) for side in SIDES}
     of_runs = pd.DataFrame({key: {"accuracy": 100 * run.test_accuracy, "gap": gaps[run.name]} for key, run in runs.items()}).T
     mean = of_runs.groupby(level=0, sort=False).mean()

@@ -15,9 +15,8 @@ import scipy.stats
 from rmtlib import EndTests, LayerAnalysis, analyse, checks, load_weights, number_variance, porter_thomas, spectrum, unfold
 from rmtlib.analysis import LENGTHS
 from rmtlib.claims import Outcome
-from rmtlib.ensembles import glorot_uniform
 from rmtlib.null_laws import noise_singular_values
-from rmtlib.runs import Run, RunError, find_runs
+from rmtlib.runs import Run, RunError, find_runs, initial
 
 __all__ = [
     "PAPER_ACCURACY",
@@ -236,23 +235,20 @@ def describe(layers: Mapping[tuple[str, int], LayerAnalysis], initial_largest: M
     return pd.DataFrame(rows).T.rename_axis(["regime", "seed"])
 
 
-def largest_initial(layer: str, shape: tuple[int, int], seeds: Iterable[int]) -> dict[int, float]:
-    """Largest singular value of a layer before training, by seed of the run.
+def largest_initial(runs: Iterable[Run], layer: str = "dense2") -> dict[int, float]:
+    """Largest singular value of a layer before training, by seed: runs of one seed share their initial weights.
 
     Parameters
     ----------
+    runs : iterable of Run
     layer : str
-        Name of the layer, which ends with its number.
-    shape : tuple of int
-        Of its matrix.
-    seeds : iterable of int
 
     Returns
     -------
     dict of int to float
     """
-    start = {seed: glorot_uniform(shape, [seed, int(layer[-1])]) for seed in dict.fromkeys(seeds)}
-    return {seed: float(spectrum(W, vectors=False).nu[-1]) for seed, W in start.items()}
+    one = {run.config["seed"]: run for run in runs}
+    return {seed: float(spectrum(initial(run, layer), vectors=False).nu[-1]) for seed, run in one.items()}
 
 
 def long_range_spread(shape: tuple[int, int], *, a: int = 15, draws: int = 300, rng=0) -> float:

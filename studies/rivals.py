@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 
 from rmtlib.filtering import honest_gain
 from rmtlib.learning import Dataset, Run, load_network
+from rmtlib.runs import book_data
 
 from .epochs import epoch_weights
 from .network import accuracies, is_right, setting
 
-__all__ = ["measure", "methods"]
+__all__ = ["measure", "methods", "read"]
 
 
 def measure(run: Run, data: Dataset) -> pd.DataFrame:
@@ -50,6 +53,11 @@ def measure(run: Run, data: Dataset) -> pd.DataFrame:
         total = {key: tensor.double() + total[key] for key, tensor in weights.items()}
         rows.append(row("average", epoch, {key: (tensor / count).float() for key, tensor in total.items()}))
     return pd.DataFrame(rows).sort_values(["kind", "epoch"], ascending=[False, True], ignore_index=True)
+
+
+def read(folder: Path | None = None) -> pd.DataFrame:
+    """What the book has measured: rows of `measure`; ``folder`` is by default the book's ``data/filtering``."""
+    return pd.read_csv((folder or book_data() / "filtering") / "rivals.csv")
 
 
 def methods(cuts: pd.DataFrame, rivals: pd.DataFrame) -> dict[str, float]:

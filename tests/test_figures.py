@@ -3,6 +3,7 @@ import re
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 
 import rmtlib
@@ -140,3 +141,26 @@ def test_panels_are_drawn_anew_for_every_frame_within_the_same_limits():
     plt.close(figure)
     with pytest.raises(ValueError, match="each panel needs 3 frames, one for each title; number_variance_panel has 2"):
         figures.animate_panels(*panels, titles=["one", "two", "three"])
+
+
+def test_error_panel_draws_a_curve_for_each_group_with_its_marks(ax):
+    table = pd.DataFrame(
+        {"who": ["b", "a", "a"], "x": [1, 2, 3], "y": [0.5, 0.6, 0.7], "bar": [0.1, 0.2, 0.3], "edge": [0, 2, 2]}
+    )
+    assert figures.error_panel(ax, table, "x", "y", by="who", error="bar", label="the {}", level=0.55, marks="edge") is ax
+    assert labels(ax) == ["the a", "the b"]
+    level, a, mark, b = ax.get_lines()
+    assert (level.get_linestyle(), mark.get_linestyle()) == ("--", ":")
+    assert set(level.get_ydata()) == {0.55}
+    assert set(mark.get_xdata()) == {2}
+    assert mpl.colors.to_hex(mark.get_color()) == figures.COLORS["trained"]
+    np.testing.assert_array_equal(a.get_xydata(), [[2, 0.6], [3, 0.7]])
+    np.testing.assert_array_equal(b.get_xydata(), [[1, 0.5]])
+    (lower, upper), _ = ax.containers[0].lines[2][0].get_segments()
+    np.testing.assert_allclose([lower, upper], [[2, 0.4], [2, 0.8]])
+
+
+def test_error_panel_has_three_colours(ax):
+    table = pd.DataFrame({"who": list("abcd"), "x": 1, "y": 1, "bar": 0})
+    with pytest.raises(ValueError, match="by must tell at most 3 curves apart; column 'who' has 4 values"):
+        figures.error_panel(ax, table, "x", "y", by="who", error="bar")

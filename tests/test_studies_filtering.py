@@ -15,6 +15,7 @@ import rmtlib
 from rmtlib.filtering import filter_network
 from rmtlib.learning import TrainingConfig, load_dataset, load_run, train
 from rmtlib.runs import RunError
+from studies import filtering
 from studies.filtering import measure
 
 from .builders import activations, trained_weights
@@ -101,11 +102,17 @@ def test_the_error_of_a_gain_is_that_of_a_paired_difference(digits, table):
         assert round(total) >= abs(round(found["gain"] * n))
 
 
+def test_a_run_with_centred_logits_is_refused(digits, tmp_path):
+    centred = train(TrainingConfig(epochs=1, batch_size=480, centred=True), folder=tmp_path, progress=False)
+    with pytest.raises(ValueError, match="run must have logits that are not centred; got 'mlp512.*centred'"):
+        measure(centred, digits)
+
+
 def test_a_run_that_keeps_one_layer_is_refused(run, digits, tmp_path):
     from studies.keep import keep
 
     kept = keep(run, tmp_path, tensors="layer")
-    with pytest.raises(RunError, match=r"keeps no trained dense1.weight, dense1.bias, dense3.weight, .*: train the run again"):
+    with pytest.raises(RunError, match=r"keeps no trained dense1.weight, dense1.bias, dense3.weight, .* train the run again"):
         measure(kept, digits)
 
 
@@ -148,3 +155,45 @@ def test_a_measured_accuracy_is_measured_again():
     network.load_state_dict({name: torch.from_numpy(array) for name, array in result.weights.items()})
     again = accuracy(network, data.test_images, data.test_labels)
     assert again == pytest.approx(row["accuracy"], abs=4e-4)
+
+
+def rows_of(laziness, layer, treatment, values, first, second, *, whole=0.5, outliers=2, error=0.01):
+    accuracy = (np.asarray(first) + np.asarray(second)) / 2
+    known = {"laziness": laziness, "layer": layer, "treatment": treatment, "outliers": outliers, "gain_error": error}
+    halves = {"value": values, "first_half": first, "second_half": second}
+    return pd.DataFrame({**known, **halves, "accuracy": accuracy, "gain": accuracy - whole})
+
+
+def test_gains_at_the_edge_and_of_chosen_cuts_stand_side_by_side():
+    table = pd.concat(
+        [
+            rows_of(1.0, "none", "none", [0], [0.4], [0.6]),
+            rows_of(1.0, "dense1", "plain", [0, 1, 2], [0.5, 0.3, 0.5], [0.5, 0.7, 0.6]),
+            rows_of(1.0, "dense1", "frobenius", [0, 1], [0.6, 0.45], [0.6, 0.65]),
+            rows_of(1.0, "all", "plain", [0, 1], [0.7, 0.4], [0.7, 0.6], outliers=-1),
+            rows_of(1.0, "dense1", "decile", [0], [0.1], [0.1]),
+        ],
+        ignore_index=True,
+    )
+    edge = filtering.at_the_edge(table)
+    assert edge.loc[(1.0, "dense1", "2"), "frobenius"] == pytest.approx(0.1)
+    assert edge.loc[(1.0, "all", ""), "plain"] == pytest.approx(0.2)
+    assert set(filtering.cuts(table)["treatment"]) == {"plain", "frobenius"}
+    chosen = filtering.chosen_gains(table)
+    # The first half chooses the second cut, which gains nothing on the second; the second half the first, which loses 0.1.
+    assert chosen.loc[(1.0, "dense1"), "plain"] == pytest.approx(-0.05)
+    assert chosen.loc[(1.0, "dense1"), "frobenius"] == pytest.approx(0.05)
+    assert chosen.loc[(1.0, "all"), "plain"] == pytest.approx(0)
+
+
+def test_removals_from_the_lower_half_are_counted():
+    lower = [0.5, 0.46, 0.54, 0.5, 0.48]
+    table = pd.concat(
+        [
+            rows_of(1.0, "dense1", "decile", range(10), [*lower, 0, 0, 0, 0, 0.2], [*lower, 0, 0, 0, 0, 0.2]),
+            rows_of(5.0, "dense1", "decile", range(10), [0.4] * 10, [0.4] * 10),
+            rows_of(5.0, "all", "decile", range(10), [0.0] * 10, [0.0] * 10),
+        ]
+    )
+    expected = {"bottom-deciles": 10, "bottom-clear": 7, "bottom-clear-lazy": 5, "top-decile-typical": 30}
+    assert filtering.decile_numbers(table) == pytest.approx(expected)

@@ -25,8 +25,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ._sources import WeightsError
-from .download import DownloadError, cache_folder, described, download, environment_folder, intact
+from ..download import DownloadError, cache_folder, described, download, environment_folder, intact
+from .tensors import WeightsError
 
 __all__ = ["NETWORKS", "Network", "fetch", "find", "folder"]
 

@@ -10,15 +10,15 @@ import functools
 import json
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from ._sources import Tensor, WeightsError, called
+from ..files import atomic_file
+from .tensors import Tensor, WeightsError, called
 
-__all__ = ["open_sink"]
+__all__ = ["open_sink", "stored_bits"]
 
 Changes = Iterable[tuple[Tensor, np.ndarray]]
 
@@ -32,6 +32,8 @@ def open_sink(source, output) -> Callable[[Changes], Path | dict]:
     if not isinstance(source, Mapping):
         expected = "the path of a .safetensors file, a mapping of arrays, a state dict or a torch module"
         raise WeightsError(f"model_or_weights must be {expected}; got {called(source)}")
+    if inner := [str(key) for key, value in source.items() if isinstance(value, Mapping)]:
+        raise WeightsError(f"model_or_weights must be a flat mapping of arrays; {inner[0]!r} holds a dictionary, give that one")
     if output is not None:
         raise WeightsError(f"output is for files alone; {called(source)} comes back as a mapping, so leave it out")
     return functools.partial(_copy_mapping, source)
@@ -54,28 +56,20 @@ def _output_path(source: Path, output) -> Path:
 
 def _write_file(source: Path, output: Path, changes: Changes) -> Path:
     # Nothing but the bytes of changed tensors differs, which have the size that they had: header and metadata stay valid.
-    part = output.with_name(f"{output.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        with open(source, "rb") as old, open(part, "xb") as new:
-            shutil.copyfileobj(old, new, 2**24)
-            old.seek(0)
-            length = int.from_bytes(old.read(8), "little")
-            header = json.loads(old.read(length))
-            for tensor, array in changes:
-                # A run's tensors lose this word when they are read.
-                entry = header.get(tensor.name) or header[f"trained.{tensor.name}"]
-                new.seek(8 + length + entry["data_offsets"][0])
-                new.write(_bits(array, tensor).tobytes())
-            new.flush()
-            os.fsync(new.fileno())
-        os.replace(part, output)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with atomic_file(output) as part, open(source, "rb") as old, open(part, "xb") as new:
+        shutil.copyfileobj(old, new, 2**24)
+        old.seek(0)
+        length = int.from_bytes(old.read(8), "little")
+        header = json.loads(old.read(length))
+        for tensor, array in changes:
+            # A run's tensors lose this word when they are read.
+            entry = header.get(tensor.name) or header[f"trained.{tensor.name}"]
+            new.seek(8 + length + entry["data_offsets"][0])
+            new.write(stored_bits(array, tensor).tobytes())
     return output
 
 
-def _bits(array: np.ndarray, tensor: Tensor) -> np.ndarray:
+def stored_bits(array: np.ndarray, tensor: Tensor) -> np.ndarray:
     """The array as a file stores its dtype."""
     if tensor.dtype != "bfloat16":
         code = {"float64": "<f8", "float32": "<f4", "float16": "<f2"}[tensor.dtype]

@@ -1,0 +1,46 @@
+"""How much memory a file may ask for: ten times its size and 100 MB more, so that a small file cannot fill the memory."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from .tensors import Tensor, WeightsError
+
+__all__ = ["allowed", "check_member", "within_limits"]
+
+FACTOR = 10
+EXTRA = 100 * 10**6
+
+
+def allowed(path: Path) -> int:
+    """Bytes that the contents of a file may take in memory."""
+    return FACTOR * path.stat().st_size + EXTRA
+
+
+def check_member(path: Path, member: zipfile.ZipInfo) -> None:
+    """Refuse a part of an archive that unpacks to more than is allowed.
+
+    Raises
+    ------
+    WeightsError
+        If it says that it does; one that lies about it is cut off where it said it ends.
+    """
+    if member.file_size > allowed(path):
+        claim = f"{member.filename!r} of {member.file_size} bytes, more than ten times the file and 100 MB"
+        raise WeightsError(f"{path} holds {claim}: unpack it first")
+
+
+def within_limits(path: Path, tensors: Iterable[Tensor]) -> list[Tensor]:
+    """The tensors of a file, those too large for it with a reason to be skipped."""
+    limit, result = allowed(path), []
+    for tensor in tensors:
+        bits = re.search(r"\d+", tensor.dtype)
+        size = tensor.size * max(4, int(bits[0]) // 8 if bits else 0)
+        if any(n < 0 for n in tensor.shape) or size > limit:
+            tensor = replace(tensor, skip=f"it claims {size} bytes, more than ten times its file and 100 MB")
+        result.append(tensor)
+    return result

@@ -1,0 +1,50 @@
+"""Tensors of a ``.safetensors`` file, from its header."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+
+from .tensors import Tensor, WeightsError, natural
+
+__all__ = ["read_safetensors"]
+
+# numpy has no bfloat16 and no 8-bit floats, and safetensors' own numpy reader refuses them: their bits are read.
+CODES = {"float64": "<f8", "float32": "<f4", "float16": "<f2", "bfloat16": "<u2", "bool": "?"}
+CODES |= {f"{sign}int{8 * n}": f"<{sign[:1] or 'i'}{n}" for sign in ("", "u") for n in (1, 2, 4, 8)}
+CODES |= dict.fromkeys(("float8_e4m3", "float8_e5m2", "float8_e8m0"), "u1")
+WORDS = {"BF": "bfloat", "F": "float", "I": "int", "U": "uint"}
+
+
+def read_safetensors(path: Path) -> list[Tensor]:
+    """All tensors of the file, none of them read yet."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy"):
+            pass
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is not a whole safetensors file ({error}); download or write it again") from error
+    with open(path, "rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(start - 8))
+    header.pop("__metadata__", None)
+
+    def reader(shape, dtype, offset):
+        def read():
+            if dtype not in CODES:
+                raise WeightsError(f"dtype {dtype} is none that is read")
+            return np.fromfile(path, CODES[dtype], math.prod(shape), offset=start + offset).reshape(shape)
+
+        return read
+
+    tensors = []
+    for name, entry in header.items():
+        dtype = re.sub(r"^(BF|F|I|U)(?=\d)", lambda match: WORDS[match[0]], entry["dtype"]).lower()
+        shape = tuple(entry["shape"])
+        tensors.append(Tensor(name, shape, dtype, reader(shape, dtype, entry["data_offsets"][0])))
+    return sorted(tensors, key=natural)

@@ -1,0 +1,130 @@
+"""Tensors of torch's files and modules; pickles are opened by torch's loader of tensors alone."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from .by_type import knows
+from .limits import check_member
+from .read_numpy import choose, nested, read_arrays
+from .read_torchscript import read_exported, read_torchscript
+from .tensors import Owner, Tensor, WeightsError, require
+
+__all__ = ["read_module", "read_torch"]
+
+REMEDY = "where it was made, write its weights alone: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
+OWNERS = {  # which tensors of a module its type speaks for
+    "MultiheadAttention": r"in_proj_weight|[qkv]_proj_weight",
+    **dict.fromkeys(("LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell"), r"weight_(ih|hh|hr)(_l\d+)?(_reverse)?"),
+}
+
+
+def read_torch(path: Path) -> list[Tensor]:
+    """The weights in a checkpoint, a TorchScript archive or an exported program; the rest of a checkpoint is listed as skipped."""
+    members = _members(path)
+    if any(re.match(r"[^/]+/code/", name) for name in members):
+        return read_torchscript(path)
+    if any(name.endswith("weights/model_weights_config.json") for name in members):
+        return read_exported(path)
+    content = _load(path, members)
+    if hasattr(content, "detach"):
+        return read_arrays({path.stem: content})
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors; {REMEDY}")
+    chosen, weights = choose(content)
+    if next(nested(weights), None) is None:
+        raise WeightsError(f"{path} holds no dictionary of tensors; {REMEDY}")
+    tensors = read_arrays(weights)
+    others = [(name, array) for name, array in nested(_without(content, weights)) if chosen]
+    return tensors + [Tensor(n, tuple(a.shape), "", skip=f"not in the checkpoint's {chosen!r}") for n, a in others]
+
+
+def _without(content: Mapping, weights: Mapping) -> dict:
+    """A checkpoint without the dictionary that was chosen."""
+    return {
+        str(key): _without(value, weights) if isinstance(value, Mapping) else value
+        for key, value in content.items()
+        if value is not weights
+    }
+
+
+def _members(path: Path) -> list[str]:
+    if not zipfile.is_zipfile(path):
+        return []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except Exception as error:
+        raise WeightsError(f"{path} cannot be read as a torch checkpoint ({error}); download it again, or {REMEDY}") from error
+
+
+def _load(path: Path, members: list[str]):
+    torch = require("torch", path)
+    if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
+        raise WeightsError(f"reading {path} needs torch 2.6 or newer: older ones can be made to run code from a file of weights")
+    state = next((name for name in members if name.endswith("serialized_state_dict.pt")), None)
+    source, mapped = path, bool(members)
+    try:
+        if state is not None:  # an exported program of torch before 2.8
+            with zipfile.ZipFile(path) as archive:
+                check_member(path, archive.getinfo(state))
+                source, mapped = io.BytesIO(archive.read(state)), False
+        with torch.serialization.safe_globals(_harmless()):
+            return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+    except WeightsError:
+        raise
+    except pickle.UnpicklingError as error:
+        asked = re.search(r"(?:GLOBAL|Unsupported class|function) ([\w.]+\.[\w.]+)", str(error))
+        named = f" ({asked[1]})" if asked else ""
+        refused = f"was refused: its pickle asks for code, of which nothing was run{named}, or is damaged"
+        raise WeightsError(f"{path} {refused}; {REMEDY}") from error
+    except Exception as error:  # torch's loader meets damage with whatever its parts raise
+        reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
+        raise WeightsError(f"{path} cannot be read as a torch checkpoint ({reason}); download it again, or {REMEDY}") from error
+
+
+def _harmless() -> list:
+    """numpy's numbers, arrays and dtypes, which are data: checkpoints keep losses and random states in them."""
+    from numpy._core import multiarray
+
+    harmless: list = [np.dtype, np.ndarray]
+    for function in (multiarray.scalar, multiarray._reconstruct):
+        harmless += [(function, f"numpy.{core}.multiarray.{function.__name__}") for core in ("core", "_core")]
+    return harmless + [value for name, value in vars(np.dtypes).items() if name.endswith("DType") and name != "ObjectDType"]
+
+
+def read_module(module) -> list[Tensor]:
+    """The tensors of a live module, each with the type of its layer."""
+    state = module.state_dict
+    known = {}
+    for name, part in getattr(module, "named_modules", dict)():
+        if type_ := _type(part):
+            known[name] = (type_, {"groups": getattr(part, "groups", 1)})
+    tensors = read_arrays(state() if callable(state) else state)
+    return [replace(tensor, owner=_owner(tensor.name, known)) for tensor in tensors]
+
+
+def _type(part) -> str | None:
+    for base in type(part).__mro__:
+        of_torch = base.__module__.startswith("torch.") and knows(f"torch {base.__name__}")
+        if of_torch or base.__name__ == "Conv1D" and hasattr(part, "nf"):
+            return base.__name__
+    return None
+
+
+def _owner(name: str, known: Mapping) -> Owner | None:
+    layer, _, parameter = re.sub(r"parametrizations\.(\w+)\.(original\d?|\d+\.\w+)$", r"\1", name).rpartition(".")
+    if layer not in known:
+        return None
+    type_, options = known[layer]
+    if not re.fullmatch(OWNERS.get(type_, r"weight(_v|_orig)?"), parameter):
+        return None
+    return Owner(f"torch {type_}", parameter, options, f"torch module {type_}")

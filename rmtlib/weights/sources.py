@@ -1,0 +1,255 @@
+"""Which reader opens a source: by the kind of object, by what a file begins with, by what lies in a folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from .foreign import foreign
+from .limits import within_limits
+from .read_flax import read_flax
+from .read_gguf import read_gguf
+from .read_keras import read_hdf5, read_keras_archive, read_keras_model
+from .read_numpy import choose, read_arrays, read_npy, read_npz
+from .read_onnx import read_onnx
+from .read_safetensors import read_safetensors
+from .read_torch import read_module, read_torch
+from .tensors import Tensor, WeightsError, called, json_object, natural
+
+__all__ = ["Source", "open_source"]
+
+TORCH = (".pt", ".pth", ".bin", ".ckpt", ".tar", ".th", ".pt2", ".jit")
+READERS: dict[str, Callable[[Path], list[Tensor]]] = {
+    **dict.fromkeys(TORCH, read_torch),
+    **dict.fromkeys((".h5", ".hdf5"), read_hdf5),
+    ".gguf": read_gguf,
+    ".keras": read_keras_archive,
+    ".msgpack": read_flax,
+    ".npy": read_npy,
+    ".npz": read_npz,
+    ".onnx": read_onnx,
+    ".safetensors": read_safetensors,
+}
+UNBOUNDED = (read_onnx, read_gguf, read_safetensors)  # which read no more than lies in a file
+ALONE = ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin", "flax_model.msgpack")
+ALONE += ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin", "tf_model.h5", "model.onnx")
+
+
+@dataclass(frozen=True)
+class Source:
+    """All tensors of a source, and the configuration that lies beside them, empty if there is none."""
+
+    tensors: list[Tensor]
+    config: Mapping = field(default_factory=dict)
+
+
+def open_source(source, initial: bool) -> Source:
+    """All tensors of a source, whatever it is, none of them read yet.
+
+    Parameters
+    ----------
+    source : path, Run, model or mapping
+        As in `rmtlib.load_weights`.
+    initial : bool
+        The initial weights of a run.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    WeightsError
+        If it cannot be read.
+    """
+    if hasattr(source, "weights_file"):
+        return Source(_run(_open_file(Path(source.weights_file)), initial, source.weights_file))
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        if not path.exists():
+            raise WeightsError(f"{path} does not exist")
+        opened = _open_folder(path) if path.is_dir() else Source(_open_file(path), _config(path))
+        if opened.tensors and all(tensor.name.startswith(("initial.", "trained.")) for tensor in opened.tensors):
+            return Source(_run(opened.tensors, initial, path))
+    elif any(base.__module__.partition(".")[0] in ("keras", "tf_keras") for base in type(source).__mro__):
+        opened = Source(read_keras_model(source))
+    elif hasattr(source, "state_dict"):
+        opened = Source(read_module(source))
+    elif isinstance(source, Mapping):
+        opened = Source(read_arrays(choose(source)[1]))
+    else:
+        raise WeightsError(f"path_or_model must be a path, a run, a model or a mapping of arrays; got {called(source)}")
+    if initial:
+        raise WeightsError(f"initial=True needs a run, which keeps its initial weights; {called(source)} is none")
+    return opened
+
+
+def _open_folder(path: Path) -> Source:
+    kinds = ("*.safetensors.index.json", "*.bin.index.json", "*.index.json")
+    indices = next((found for kind in kinds if (found := sorted(path.glob(kind)))), [])
+    if len(indices) == 1:
+        return Source(_sharded(indices[0]), _config(indices[0]))
+    if indices:
+        raise WeightsError(f"{path} has several indices, give one of them: {', '.join(i.name for i in indices)}")
+    if any((path / file).exists() for file in ("run.json", "weights.safetensors", "checkpoint.safetensors")):
+        return Source(_run_folder(path))
+    if (path / "model_index.json").is_file():
+        return _pipeline(path)
+    for name in ALONE:
+        if (path / name).is_file():
+            return Source(_open_file(path / name), _config(path / name))
+    shards = sorted(path.glob("*.safetensors"))
+    if len(shards) == 1:
+        return Source(_open_file(shards[0]), _config(shards[0]))
+    if (path / "saved_model.pb").is_file():
+        raise WeightsError(f"folder {path} is a SavedModel: load it by tf.keras.models.load_model and save the weights as .keras")
+    if path.suffix in (".mlpackage", ".mlmodelc"):
+        raise WeightsError(f"folder {path} is not read: it is Core ML: give the model that it was converted from")
+    if (path / ".metadata").is_file() and any(path.glob("*.distcp")):
+        convert = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch"
+        raise WeightsError(f"folder {path} holds a checkpoint of torch.distributed: join it by {convert} {path} model.pt")
+    if any(path.glob("*zero_pp_rank_*_optim_states.pt")) or (path / "zero_to_fp32.py").is_file():
+        raise WeightsError(
+            f"folder {path} holds a checkpoint of DeepSpeed's ZeRO: join it by the zero_to_fp32.py that lies there"
+        )
+    found = f"{len(shards)} safetensors files but no *.index.json that joins them" if shards else "no checkpoint"
+    raise WeightsError(f"folder {path} holds {found}; give a file, or add the index")
+
+
+def _run_folder(path: Path) -> list[Tensor]:
+    missing = [file for file in ("run.json", "weights.safetensors") if not (path / file).is_file()]
+    status = "completed"
+    if "run.json" not in missing:
+        status = json_object(path / "run.json").get("status", status)
+    if status != "completed":
+        raise WeightsError(f"run {path} has no result: its status is {status!r}")
+    if missing:
+        raise WeightsError(f"run {path} is incomplete: {', '.join(missing)} missing; train it again to finish it")
+    return _open_file(path / "weights.safetensors")
+
+
+def _pipeline(path: Path) -> Source:
+    """A folder of diffusers: every part that has weights, its name before those of its tensors."""
+    tensors = []
+    for part in sorted(json_object(path / "model_index.json")):
+        folder = path / part
+        if Path(part).name == part and folder.is_dir() and any(folder.glob(f"*{end}") for end in (".safetensors", ".bin")):
+            tensors += [_renamed(tensor, f"{part}.{tensor.name}") for tensor in _open_folder(folder).tensors]
+    if not tensors:
+        raise WeightsError(f"folder {path} holds a pipeline without weights")
+    return Source(tensors)
+
+
+def _renamed(tensor: Tensor, name: str) -> Tensor:
+    return replace(tensor, name=name)
+
+
+def _open_file(path: Path) -> list[Tensor]:
+    if not path.is_file():
+        raise WeightsError(f"{path} does not exist or is no file")
+    if path.suffix.lower() == ".json" and path.stat().st_size:
+        return _sharded(path)
+    with open(path, "rb") as file:
+        start = file.read(64)
+    suffixes = sorted({*READERS, ".json"})
+    reader = READERS.get(path.suffix.lower())
+    if not start:
+        known = "" if reader or path.suffix == ".json" else f"; it has an unknown suffix, expected one of {', '.join(suffixes)}"
+        raise WeightsError(f"{path} is empty: it has 0 bytes{known}")
+    if start.startswith(b"version https://git-lfs."):
+        raise WeightsError(f"{path} is a Git LFS pointer, not the file itself; fetch it with: git lfs pull")
+    reader = _by_content(path, start) or reader
+    if (reader is None or reader is read_torch) and (told := _foreign(path, start)):
+        raise WeightsError(f"{path} is not read: {told}")
+    if reader is None:
+        raise WeightsError(f"{path} has an unknown suffix; expected one of {', '.join(suffixes)}")
+    tensors = reader(path)
+    return tensors if reader in UNBOUNDED else within_limits(path, tensors)
+
+
+def _foreign(path: Path, start: bytes) -> str | None:
+    """What a file is that is none of ours; a pickle or an archive under a torch suffix is torch's."""
+    told = foreign(path, start)
+    if told is not None or path.suffix.lower() not in TORCH:
+        return told
+    if start[:2] == b"PK" or start[:1] == b"\x80" or zipfile.is_zipfile(path):
+        return None
+    if start[:2] == b"\x1f\x8b" or start[257:262] == b"ustar":
+        return "it is packed: unpack it first"
+    if path.suffix == ".bin":
+        return (
+            "it is no file of torch, but bare numbers or another tool's format (a TF.js shard, Core ML, OpenVINO, ncnn): "
+            "give the model that it was converted from"
+        )
+    return None
+
+
+def _by_content(path: Path, start: bytes) -> Callable[[Path], list[Tensor]] | None:
+    """The reader for what a file is, whatever it is called."""
+    if start[:8] == b"\x89HDF\r\n\x1a\n":
+        return read_hdf5
+    if start[:4] == b"GGUF":
+        return read_gguf
+    if start[:6] == b"\x93NUMPY":
+        return read_npy
+    if re.match(rb".{6}\x00\x00\{\s*\"", start, re.DOTALL):
+        return read_safetensors
+    if start[:2] == b"PK":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except Exception:  # damaged: its suffix decides, and its reader says so
+            return None
+        if "model.weights.h5" in names:
+            return read_keras_archive
+        if any(name.endswith(("/data.pkl", "/model_weights_config.json", "serialized_state_dict.pt")) for name in names):
+            return read_torch
+        if names and all(name.endswith(".npy") for name in names):
+            return read_npz
+    return None
+
+
+def _config(path: Path) -> Mapping:
+    """The configuration of Hugging Face beside a file of weights."""
+    name = "adapter_config.json" if path.name.startswith("adapter_") else "config.json"
+    config = path.with_name(name)
+    result, quantised = _record(config), _record(path.with_name("quantize_config.json"))
+    return result | ({"quantization_config": quantised} if quantised and "quantization_config" not in result else {})
+
+
+def _record(path: Path) -> dict:
+    """A JSON object, empty where the file is missing or something else of that name."""
+    try:
+        return json_object(path) if path.is_file() else {}
+    except WeightsError:
+        return {}
+
+
+def _run(tensors: list[Tensor], initial: bool, path) -> list[Tensor]:
+    prefix = "initial." if initial else "trained."
+    tensors = [replace(t, name=t.name.removeprefix(prefix)) for t in tensors if t.name.startswith(prefix)]
+    if not tensors:
+        raise WeightsError(f"run {path} holds no tensors named {prefix}<layer>")
+    return tensors
+
+
+def _sharded(path: Path) -> list[Tensor]:
+    record = json_object(path)
+    if "weightsManifest" in record:
+        raise WeightsError(f"{path} is not read: it is TF.js: convert it back by tensorflowjs_converter, output format keras")
+    shards = record.get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+        raise WeightsError(f"{path} is no index of a sharded checkpoint: it has no weight_map of tensor names to file names")
+    names = sorted(set(shards.values()))
+    if outside := [shard for shard in names if Path(shard).name != shard or "\\" in shard or shard.endswith(".json")]:
+        raise WeightsError(f"{path} names files outside its folder: {', '.join(outside)}")
+    if missing := [shard for shard in names if not (path.parent / shard).is_file()]:
+        raise WeightsError(f"{path} names {len(missing)} of {len(names)} shards that are missing: {', '.join(missing)}")
+    tensors = {t.name: t for shard in names for t in _open_file(path.parent / shard) if shards.get(t.name) == shard}
+    if absent := [name for name in shards if name not in tensors]:
+        raise WeightsError(f"{path} names {len(absent)} tensors that their shards do not hold, such as {absent[0]}")
+    return sorted(tensors.values(), key=natural)
