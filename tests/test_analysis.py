@@ -91,7 +91,10 @@ def test_the_parts_are_those_of_the_single_functions(noise):
     np.testing.assert_array_equal(noise.xi, xi)
     assert noise.spacing == rmtlib.spacing_test(xi)
     assert noise.bulk == rmtlib.fit_marchenko_pastur(s.nu, s.shape)
-    np.testing.assert_array_equal(noise.output.pvalue, rmtlib.porter_thomas(s.output_vectors).pvalue)
+    for side in ("input", "output"):
+        expected = rmtlib.porter_thomas(getattr(s, f"{side}_vectors"))
+        np.testing.assert_array_equal(getattr(noise, side).pvalue, expected.pvalue)
+        np.testing.assert_array_equal(getattr(noise, side).moving_mean, expected.moving_mean)
 
 
 def test_a_square_layer_needs_less_than_three_times_its_memory():
