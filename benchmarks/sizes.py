@@ -67,6 +67,10 @@ def fit(matrix):
     return nu, fit_marchenko_pastur(nu, matrix.shape)
 
 
+def tested(nu, curve):
+    return goodness.bulk_test(nu, curve.shape, outliers=(curve.n_outliers_below, curve.n_outliers))
+
+
 def line(what, values, target=""):
     print(f"  {what:<44} {'  '.join(values):<74} {target}", flush=True)
 
@@ -141,9 +145,9 @@ def measure_bulk(matrices):
     print("BULK: P(p < .05) of the goodness of fit, of levels as they are and biwhitened; noise, then a second block of variance")
     for shape in SHAPES:
         levels = [null_laws.noise_singular_values(shape, np.random.default_rng([16, i])) for i in range(5 * matrices)]
-        p = [goodness.bulk_test(nu, fit_marchenko_pastur(nu, shape)).pvalue for nu in levels]
+        p = [tested(nu, fit_marchenko_pastur(nu, shape)).pvalue for nu in levels]
         whitened = [fit(biwhiten(np.random.default_rng([17, i]).standard_normal(shape)).matrix) for i in range(matrices)]
-        q = [goodness.bulk_test(*pair).pvalue for pair in whitened]
+        q = [tested(*pair).pvalue for pair in whitened]
         values = [
             f"{np.mean(np.less(p, 0.05)):.3f} of {5 * matrices}",
             f"biwhitened {np.mean(np.less(q, 0.05)):.3f} of {matrices}",
@@ -154,7 +158,7 @@ def measure_bulk(matrices):
             n, m = shape
             blocks = np.where((np.arange(n) < n // 2)[:, None] == (np.arange(m) < m // 2), ratio, 1.0)
             p = [
-                goodness.bulk_test(*fit(biwhiten(blocks * np.random.default_rng([18, i]).standard_normal(shape)).matrix)).pvalue
+                tested(*fit(biwhiten(blocks * np.random.default_rng([18, i]).standard_normal(shape)).matrix)).pvalue
                 for i in range(matrices)
             ]
             line(f"{shape}, opposite quarters {ratio} x as large", [f"{np.mean(np.less(p, 0.05)):.2f}"], "one of them >= .5")
