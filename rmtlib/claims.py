@@ -132,7 +132,9 @@ class Claims:
             If a claim has no entry, a value is not finite, or differs from the recorded one by more than its tolerance, or a
             verdict is not the recorded one. All that differ are named together.
         """
-        problems, glued, computed = [], {}, {}
+        problems: list[str] = []
+        glued: dict[str, str] = {}
+        computed: dict[str, dict] = {}
         for name, value in found.items():
             id = name.replace("_", "-")
             if id not in self._entries and not os.environ.get(RECORDING):
