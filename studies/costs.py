@@ -36,7 +36,7 @@ def measure(sizes: Iterable[int], *, seed: int = 0) -> pd.DataFrame:
     pandas.DataFrame
         Rows by number of levels; columns ``decomposition``, ``whole analysis``.
     """
-    calls = {"decomposition": rmtlib.spectrum, "whole analysis": rmtlib.analyse}
+    calls: dict[str, Callable] = {"decomposition": rmtlib.spectrum, "whole analysis": rmtlib.analyse}
     seconds = {}
     with threadpool_limits(1):
         for m in sizes:
