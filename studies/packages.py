@@ -63,7 +63,7 @@ def layers(**names: Sequence[str]) -> dict[str, np.ndarray]:
         If a network has no such layer.
     """
     sources = {"minilm": minilm_weights, "vgg16": vgg16_convolutions}
-    found = {}
+    found: dict = {}
     for network, wanted in names.items():
         if network not in sources:
             raise ValueError(f"networks are {', '.join(sources)}; got {network!r}")

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from rmtlib.claims import VERDICTS, ClaimError, Claims, Outcome, Untested, read_ledger
+from rmtlib.claims import VERDICTS, ClaimError, Claims, Outcome, Untested, glue_texts, read_ledger
 
 LEDGER = """
 [x]
@@ -136,6 +136,93 @@ def test_by_default_one_unit_in_the_last_place_is_no_regression(claims, glued):
     assert (glued["rest"], glued["rest-verdict"]) == ("3 levels", "compatible")
 
 
+@pytest.mark.parametrize(
+    ("entry", "expected", "inside", "outside"),
+    [
+        ('format = ".2f"', 2.34, 2.35, 2.3501),
+        ('format = "+.2f"', 2.34, 2.33, 2.3299),
+        ('format = ".0%"', 0.5, 0.51, 0.5101),
+        ('format = ".1%"', 0.5, 0.501, 0.50101),
+        ('format = ".3g"', 234.0, 235.0, 235.01),
+        ('format = ".3g"', 0.0234, 0.0235, 0.02351),
+        ('format = ".3g"', 0.0, 0.0, 0.02),
+        ("", 2.34, 2.35, 2.3501),
+        ('format = ".2e"', 1230.0, 1240.0, 1240.1),
+        ('format = "d"', 7, 7, 8),
+        ('format = "g"', 200.0, 200.2, 200.21),
+        ('format = "G"', 200.0, 200.2, 200.21),
+        ('format = ">8.2f"', 2.34, 2.34, 2.3401),
+    ],
+)
+def test_the_last_place_is_that_of_the_format(book, glued, entry, expected, inside, outside):
+    (book / "chapters" / "05_test.claims.toml").write_text(f"[x]\nexpected = {expected}\n{entry}\n")
+    Claims("05_test").record(x=inside)
+    with pytest.raises(ClaimError, match="but the book records"):
+        Claims("05_test").record(x=outside)
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected", "inside", "outside"),
+    [
+        # a number in a text has the format that it has there; value and error that of the entry
+        ('text = "{p:.1f}"\nformat = ".3f"', {"p": 0.5}, {"p": 0.6}, {"p": 0.61}),
+        ('text = "{p}"', {"p": 3}, {"p": 3}, {"p": 3.001}),
+        ('format = ".2f"', {"p": 0.5}, {"p": 0.51}, {"p": 0.52}),
+        ('text = "of {p:d}"\nformat = ".1f"', {"value": 48.3, "p": 2}, {"value": 48.4, "p": 2}, {"value": 48.41, "p": 2}),
+        (
+            'text = "some"\nformat = ".1f"',
+            {"value": 1.0, "error": 0.2},
+            {"value": 1.0, "error": 0.3},
+            {"value": 1.0, "error": 0.31},
+        ),
+        ("", {"t": "gap −0.31"}, {"t": "gap −0.32"}, {"t": "gap −0.33"}),
+        ("", {"t": "p = 1.5e-05"}, {"t": "p = 1.6e-05"}, {"t": "p = 1.7e-05"}),
+    ],
+)
+def test_the_last_place_is_that_of_the_text(book, glued, entry, expected, inside, outside):
+    table = ", ".join(f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in expected.items())
+    (book / "chapters" / "05_test.claims.toml").write_text(f"[x]\nexpected = {{{table}}}\n{entry}\n")
+    Claims("05_test").record(x=Outcome(**inside))
+    with pytest.raises(ClaimError, match="but the book records"):
+        Claims("05_test").record(x=Outcome(**outside))
+
+
+def test_an_outcome_without_a_text_shows_its_numbers_and_words_by_name(book, glued):
+    ledger = book / "chapters" / "05_test.claims.toml"
+    ledger.write_text(
+        '[x]\nexpected = {p = 0.5, where = "dense1"}\nformat = ".2f"\n[y]\nverdict = "reproduced"\n[z]\nexpected = 2e-7\n'
+    )
+    Claims("05_test").record(x=Outcome(p=0.5, where="dense1"), y=True, z=2e-7)
+    assert glued == {"x": "p 0.50, where dense1", "y-verdict": "reproduced", "z": "2e-07"}
+
+
+def test_numbers_that_are_none_are_told_by_name(book, glued, claims):
+    with pytest.raises(ClaimError, match=r"(?s)x: computed nan\n.*C4: computed inf for small\n"):
+        claims.record(x=math.nan, C4=Outcome(True, large=0.38, small=math.inf))
+
+
+def test_all_kinds_of_faults_are_told_together(claims):
+    with pytest.raises(ClaimError) as raised:
+        claims.record(nothing=1, C4=Outcome(True, large=0.38), C8=Outcome(False, p=0.1), N1=Outcome("inconclusive"), x=1.23456789)
+    lines = str(raised.value).splitlines()
+    line = {entry: LEDGER.splitlines().index(f"[{entry}]") + 1 for entry in ("C4", "C8", "N1", "x")}
+    assert [text.rpartition("/05_test.claims.toml:")[2] for text in lines[1:-1]] == [
+        f"{line['C4']}: C4 cannot be shown: KeyError: 'small'",
+        f"{line['C8']}: C8: has the numbers p, but the book records none",
+        f"{line['N1']}: N1: has the numbers none, but the book records value, error",
+        f"{line['x']}: x: computed 1.23457, but the book records 1.5 with tolerance 0.1",
+    ]
+    assert "no entry [nothing]" in lines[0]
+    assert lines[-1] == "with parameters of your own, run with checked=False"
+
+
+def test_texts_are_pasted_under_their_keys_without_showing_them(monkeypatch):
+    calls = []
+    monkeypatch.setattr("myst_nb.glue", lambda *arguments, **options: calls.append((arguments, options)))
+    glue_texts({"x": "1.6", "y": "−2"})
+    assert calls == [(("x", "1.6"), {"display": False}), (("y", "−2"), {"display": False})]
+
+
 def test_an_outcome_glues_its_text_its_verdict_and_the_papers_value(claims, glued):
     claims.record(N1=Outcome("inconclusive", value=48.31, error=0.128), C8=np.bool_(False), F1a3=Untested("make it"))
     assert glued == {
@@ -190,7 +277,9 @@ def test_a_chapter_without_a_ledger_is_refused(book):
     [
         ("[x]\nexpcted = 1\n", r"claims\.toml:1: x: unknown expcted; known are expected, .*verdict"),
         ("\n[C1]\nverdict = 'true'\n", r"claims\.toml:2: C1: verdict must be one of reproduced, .*; got 'true'"),
-        ("x = 1\n", "x: no table"),
+        ("x = 1\n", r"05_test\.claims\.toml: x: no table"),
+        ('["C1"]\nverdict = "true"\n', r"claims\.toml:1: C1: verdict must be"),
+        ('\n  [C1]\n  verdict = "true"\n', r"claims\.toml:2: C1: verdict must be"),
         ("[x\n", r"claims\.toml: .*"),
     ],
 )

@@ -25,7 +25,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .tensors import FLOATS, Owner, Tensor, WeightsError, as_floats, read_stored
+from .tensors import FLOATS, Affine, Owner, Tensor, WeightsError, as_floats, read_stored
 
 __all__ = ["dequantise"]
 
@@ -59,10 +59,12 @@ def dequantise(tensors: list[Tensor], config: Mapping) -> list[Tensor]:
     list of Tensor
         As `rmtlib.weights.composite.combine` returns them. No scale or zero point is left that could be taken for a layer.
     """
-    known, layers, changed = {tensor.name: tensor for tensor in tensors}, defaultdict(dict), {}
+    known = {tensor.name: tensor for tensor in tensors}
+    layers: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
+    changed: dict[str, Tensor] = {}
     for tensor in tensors:
         if tensor.affine is not None:
-            changed |= _affine(tensor, known)
+            changed |= _affine(tensor, tensor.affine, known)
         if match := ROLE.match(tensor.name):
             layers[match["layer"] or ""][match["role"]] = tensor
     for layer, members in layers.items():
@@ -133,7 +135,7 @@ def _gptq_or_awq(weight, extra, config):
     mine = f"qweight {weight.shape} and scales {scales.shape}"
     options = config.get("quantization_config") if isinstance(config.get("quantization_config"), Mapping) else {}
     if weight.shape[1] == n_out:  # GPTQ packs along the inputs
-        indices, n_in = extra.get("g_idx"), None
+        indices, n_in = extra.get("g_idx"), 0
         if indices is not None and len(indices.shape) == 1:
             n_in = indices.shape[0]
         bits = options.get("bits") or (weight.shape[0] * 32 / n_in if n_in else None)
@@ -182,9 +184,11 @@ def _mlx(weight, extra, config):
     scales, biases = extra.get("scales"), extra.get("biases")
     if scales is None or biases is None or weight.dtype not in ("uint32", "int32") or len(weight.shape) != 2:
         return None
-    options = config.get("quantization") if isinstance(config.get("quantization"), Mapping) else {}
+    told = config.get("quantization")
+    options = dict(told) if isinstance(told, Mapping) else {}
     own = options.get(weight.name.removesuffix(".weight"))
-    options = options | own if isinstance(own, Mapping) else options
+    if isinstance(own, Mapping):
+        options |= own
     bits, group = options.get("bits"), options.get("group_size")
     mine = f"MLX's weight {weight.shape} with scales {scales.shape}"
     if bits not in (2, 4, 8) or not isinstance(group, int) or group < 1:
@@ -264,8 +268,8 @@ def _scaled(weight, extra, config):
     if row := extra.get("SCB", extra.get("weight.SCB")):
         if weight.dtype != "int8" or row.shape != (weight.shape[0],):
             return f"bitsandbytes' {weight.dtype} {weight.shape} with SCB {row.shape}"
-        role = "SCB" if "SCB" in extra else "weight.SCB"
-        rows = lambda arrays: arrays["weight"] * (_floats(row, arrays[role]) / 127)[:, None]  # noqa: E731
+        scb = "SCB" if "SCB" in extra else "weight.SCB"
+        rows = lambda arrays: arrays["weight"] * (_floats(row, arrays[scb]) / 127)[:, None]  # noqa: E731
         return weight.shape, "bitsandbytes of 8 bits", rows
     role = next((role for role in ("weight_scale_inv", "weight_scale", "scale") if role in extra), None)
     if role is None or extra[role].dtype not in FLOATS or "weight_scale_2" in extra:
@@ -327,12 +331,12 @@ def _mxfp4(layer: str, blocks: Tensor, scales: Tensor) -> dict[str, Tensor]:
     return {blocks.name: whole, scales.name: replace(scales, skip=f"part of the quantised weight {layer}")}
 
 
-def _affine(tensor: Tensor, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _affine(tensor: Tensor, affine: Affine, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """An integer tensor of ONNX with its scale and zero point."""
-    scale, zero = known.get(tensor.affine.scale), known.get(tensor.affine.zero)
-    if scale is None or scale.dtype not in FLOATS or (tensor.affine.zero and zero is None):
+    scale, zero = known.get(affine.scale), known.get(affine.zero)
+    if scale is None or scale.dtype not in FLOATS or (affine.zero and zero is None):
         return {tensor.name: replace(tensor, skip=f"quantised: {tensor.dtype} whose scale is computed, not stored")}
-    axis, block = tensor.affine.axis % max(len(tensor.shape), 1), tensor.affine.block
+    axis, block = affine.axis % max(len(tensor.shape), 1), affine.block
 
     def spread(array):
         if array.size == 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def _graphs(graph, prefix: str) -> Iterator[tuple[str, object]]:
                     yield from _graphs(inner, f"{prefix}{node.name or f'{node.op_type}_{i}'}/{attribute.name}/")
 
 
-def _stored(graph) -> Iterator[tuple[str, object]]:
+def _stored(graph) -> Iterator[tuple[str, Any]]:
     for tensor in getattr(graph, "initializer", ()):
         yield tensor.name, tensor
     for node in graph.node:
@@ -66,11 +67,11 @@ def _stored(graph) -> Iterator[tuple[str, object]]:
 def _uses(graphs) -> dict[tuple[int, str], tuple[str, int, dict]]:
     """For each stored tensor, by graph and name, the first node with a rule that it reaches: its type, the place, its options."""
     uses: dict = {}
-    scopes: list[tuple[str, object, dict]] = []
+    scopes: list[tuple[str, Any, dict]] = []
     for prefix, graph in graphs:
         # What a name stands for: a stored tensor and the order of its axes, in this graph or in one around it.
-        outer = next((scope for before, _, scope in reversed(scopes) if prefix != before and prefix.startswith(before)), {})
-        scope = dict(outer)
+        around = (scope for before, _, scope in reversed(scopes) if prefix != before and prefix.startswith(before))
+        scope: dict = dict(next(around, {}))
         scope |= {name: ((id(graph), name), tuple(range(len(tensor.dims))), None) for name, tensor in _stored(graph)}
         scopes.append((prefix, graph, scope))
         for node in graph.node:
@@ -131,7 +132,7 @@ def _value(attribute):
 def _tensor(onnx, path: Path, name: str, tensor, use) -> Tensor:
     kind = onnx.TensorProto.DataType.Name(tensor.data_type)
     dtype = DTYPES.get(kind, kind.lower())
-    type_, place, options = use or ("", 0, {})
+    type_, place, options = ("", 0, {}) if use is None else use
     affine = options.pop("affine", None)
     owner = None
     if knows(f"onnx {type_}"):

@@ -62,7 +62,7 @@ class _Reader(pickle._Unpickler):
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda storage, offset, shape, strides, *_: _Stored(*storage, int(offset), _whole(shape), _whole(strides))
+            return lambda storage, offset, shape, strides, *_: _stored(storage, offset, shape, strides)
         if (module, name) == ("torch._utils", "_rebuild_qtensor"):
             return lambda storage, offset, shape, *_: _Stored("quantised", "", 0, _whole(shape), ())
         if (module, name) == ("collections", "OrderedDict"):
@@ -74,6 +74,11 @@ class _Reader(pickle._Unpickler):
     def persistent_load(self, pid):
         _, dtype, member, *_ = pid
         return dtype, str(member)
+
+
+def _stored(storage, offset, shape, strides) -> _Stored:
+    dtype, member = storage
+    return _Stored(dtype, member, int(offset), _whole(shape), _whole(strides))
 
 
 def _whole(numbers) -> tuple[int, ...]:
@@ -91,7 +96,8 @@ def read_torchscript(path: Path) -> list[Tensor]:
         found = list(_walk(whole, ""))
     except Exception as error:  # whatever bytes a pickle holds
         raise WeightsError(f"{path} is not a whole TorchScript archive: {str(error) or type(error).__name__}") from error
-    tensors, seen = [], {}
+    tensors: list[Tensor] = []
+    seen: dict[tuple, str] = {}
     for name, stored in found:
         first = seen.setdefault((stored.member, stored.offset, stored.shape, stored.strides), name)
         skip = f"the same values as {first}, to which it is tied" if first != name and len(stored.shape) > 1 else None

@@ -35,8 +35,17 @@ READERS: dict[str, Callable[[Path], list[Tensor]]] = {
     ".safetensors": read_safetensors,
 }
 UNBOUNDED = (read_onnx, read_gguf, read_safetensors)  # which read no more than lies in a file
-ALONE = ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin", "flax_model.msgpack")
-ALONE += ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin", "tf_model.h5", "model.onnx")
+ALONE = (
+    "model.safetensors",
+    "pytorch_model.bin",
+    "adapter_model.safetensors",
+    "adapter_model.bin",
+    "flax_model.msgpack",
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.bin",
+    "tf_model.h5",
+    "model.onnx",
+)
 
 
 @dataclass(frozen=True)
@@ -116,8 +125,8 @@ def _open_folder(path: Path) -> Source:
         raise WeightsError(
             f"folder {path} holds a checkpoint of DeepSpeed's ZeRO: join it by the zero_to_fp32.py that lies there"
         )
-    found = f"{len(shards)} safetensors files but no *.index.json that joins them" if shards else "no checkpoint"
-    raise WeightsError(f"folder {path} holds {found}; give a file, or add the index")
+    what = f"{len(shards)} safetensors files but no *.index.json that joins them" if shards else "no checkpoint"
+    raise WeightsError(f"folder {path} holds {what}; give a file, or add the index")
 
 
 def _run_folder(path: Path) -> list[Tensor]:
