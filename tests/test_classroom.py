@@ -181,7 +181,8 @@ def test_nothing_of_a_class_gets_into_a_repository(graded):
 @pytest.mark.parametrize("name", NAMES)
 def test_everything_right_gives_ten_points(scores, rows, name):
     assert scores["right", name] == 10
-    assert rows["right", name]["remarks"] == ("" if name != "unfolding" else "the same code as friend")
+    remarks = [remark for remark in rows["right", name]["remarks"].split("; ") if not remark.startswith("the same code as ")]
+    assert remarks in ([], [""])
 
 
 def test_common_mistakes_cost_the_points_of_their_tests(scores):
