@@ -24,6 +24,7 @@ from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parents[1]))  # rmtlib, where it is not installed
 import grading
 import handed_in
 import inbox
