@@ -79,6 +79,7 @@ class Weights(Mapping):
     def __init__(self, plans: list[Plan], skipped: list[Skipped]):
         self._plans = {plan.layer + suffix: (plan, rows) for plan in plans for suffix, rows in plan.blocks}
         self._skipped = list(skipped)
+        self._not_finite: dict[str, str] = {}
         self._last: tuple[Plan, np.ndarray] | None = None
         self._lock = Lock()
 
@@ -163,6 +164,8 @@ class Weights(Mapping):
     def _plan(self, name: str) -> tuple[Plan, slice]:
         if name in self._plans:
             return self._plans[name]
+        if name in self._not_finite:
+            raise WeightsError(self._not_finite[name])
         reason = next((s.reason for s in self._skipped if s.name == name), None)
         known = f"there are: {', '.join(self._plans) or 'none'}"
         raise KeyError(f"{name} was skipped: {reason}" if reason else f"no layer {name!r}; {known}")
@@ -182,6 +185,7 @@ class Weights(Mapping):
                     self._skipped.append(Skipped(plan.layer, plan.tensor.shape, reason))
                 for suffix, _ in plan.blocks:
                     self._plans.pop(plan.layer + suffix, None)
+                    self._not_finite[plan.layer + suffix] = f"{plan.layer}: {reason}"
             raise WeightsError(f"{plan.layer}: {reason}")
         if len(plan.blocks) > 1:
             with self._lock:
