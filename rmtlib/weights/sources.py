@@ -136,7 +136,7 @@ def _pipeline(path: Path) -> Source:
     tensors = []
     for part in sorted(json_object(path / "model_index.json")):
         folder = path / part
-        if _stays(part) and folder.is_dir() and any(folder.glob(f"*{end}") for end in (".safetensors", ".bin")):
+        if _stays(part) and folder.is_dir() and any(file.suffix in (".safetensors", ".bin") for file in folder.iterdir()):
             tensors += [replace(tensor, name=f"{part}.{tensor.name}") for tensor in _open_folder(folder).tensors]
     if not tensors:
         raise WeightsError(f"folder {path} holds a pipeline without weights")
