@@ -13,7 +13,7 @@ INPUTS := $(shell find rmtlib -name '*.py' -o -name '*.csv' | sort) requirements
 OF_THE_BOOK := $(addprefix tests/test_,$(addsuffix .py,book browser print student_edition))
 
 .DEFAULT_GOAL := help
-.PHONY: help install book pdf notebooks test check prose bench serve run report sweep classroom data clean
+.PHONY: help install book pdf notebooks test check prose fuzz bench serve run report sweep classroom data clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ check: $(INSTALLED) prose  ## lint the code and the text
 prose: $(INSTALLED)  ## find numbers that were typed into the text, and gaps in the scoreboard
 	$(BIN)/python tools/check_prose.py
 	$(BIN)/python tools/check_scoreboard.py
+
+fuzz: $(INSTALLED)  ## read damaged copies of weights of every format: make fuzz [COPIES=10000] (minutes)
+	$(BIN)/python -m tests.fuzz_weights $(or $(COPIES),10000)
 
 bench: $(INSTALLED)  ## time the analysis and the training against their peers, side by side (minutes)
 	$(BIN)/python benchmarks/analysis.py

@@ -245,7 +245,8 @@ def load_weights(
     Notes
     -----
     Where the source tells the type of a layer (live models, Keras' configuration, ONNX nodes), the type decides how a matrix
-    lies; otherwise names, shapes and biases do. `rmtlib.weights.layers` has the rules, and `Layer.ground` says which one it was.
+    lies; otherwise names, shapes and biases do. `rmtlib.weights.layers` has the rules, and ``ground`` of a `Layer` says which
+    one it was.
 
     What several tensors make together is given as one layer: weight norm, spectral norm, the product of a LoRA pair (named
     ``layer.lora``, times alpha / r where the source tells alpha), quantised weights whose layout is public
