@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-FULL_EDITION_ONLY = {"coursework/instructor"}
+FULL_EDITION_ONLY = {"coursework/instructor", "coursework/syllabus", "coursework/rubrics", "coursework/threat_model"}
 # A fence ends at one that is at least as long, so that shorter ones may lie inside.
 FENCED = re.compile(r"^[ \t]*(?P<fence>`{3,}|:{3,})[ \t]*\{solution\}.*?^[ \t]*(?P=fence)[`:]*[ \t]*\n+", re.M | re.S)
 GATE = r"^[ \t]*(?P<{0}>`{{3,}}|:{{3,}})[ \t]*\{{solution-{0}\}}.*?^[ \t]*(?P={0})[`:]*[ \t]*\n+"
