@@ -73,7 +73,7 @@ class Biwhitened:
 
     @property
     def row_spread(self) -> float:
-        """Coefficient of variation of the row sizes: 0 if all are equal, about ``1 / sqrt(2 n_in)`` for noise of one size."""
+        """Coefficient of variation of the row sizes; about ``1 / sqrt(2 n_in)`` for noise of one size, and 0 if all are equal."""
         return float(self.row_sizes.std() / self.row_sizes.mean())
 
     @property
