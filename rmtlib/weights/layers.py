@@ -150,7 +150,9 @@ def plan_layers(
 
 def _plan(tensor, layer, made, ground, min_levels) -> tuple[Plan | None, list[Skipped]]:
     """The matrices that are large enough, and the others."""
-    blocks, start, small = [], 0, []
+    blocks: list[tuple[str, slice, int]] = []
+    small: list[tuple[str, slice, int]] = []
+    start = 0
     for suffix, rows in made.blocks or (("", made.shape[0]),):
         levels = min(rows, made.shape[1])
         (blocks if levels >= min_levels else small).append((suffix, slice(start, start + rows), levels))

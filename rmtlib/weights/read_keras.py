@@ -97,7 +97,7 @@ def read_hdf5(path: Path, content=None, config: Mapping | None = None) -> list[T
         file = h5py.File(content or path, "r")
         if content is not None:
             weakref.finalize(file, content.close)
-        datasets = {}
+        datasets: dict = {}
         file.visititems(lambda key, found: datasets.setdefault(key, found) and None if isinstance(found, h5py.Dataset) else None)
         if config is None:
             told = file.attrs.get("model_config", "")
@@ -193,7 +193,7 @@ def _checked(options: Mapping) -> dict:
 
 def read_keras_model(model) -> list[Tensor]:
     """The variables of a live model, each with the class of its layer."""
-    owners = {}
+    owners: dict = {}
 
     def visit(layer):
         parts = [part for part in getattr(layer, "_flatten_layers", lambda **_: ())(include_self=False, recursive=False)]

@@ -6,6 +6,7 @@ import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ def is_array(value) -> bool:
     return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
-def nested(content, prefix: str = "") -> Iterator[tuple[str, object]]:
+def nested(content, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Arrays anywhere in dictionaries and lists, with dotted names."""
     for key, value in content.items() if isinstance(content, Mapping) else enumerate(content):
         if is_array(value):
@@ -121,7 +122,8 @@ def choose(content: Mapping) -> tuple[str, Mapping]:
 
 def read_arrays(arrays: Mapping) -> list[Tensor]:
     """All arrays of a mapping, at any depth; what of it is no array is listed as well."""
-    tensors, storages = [], {}
+    tensors: list[Tensor] = []
+    storages: dict = {}
     for key, value in arrays.items():
         if is_array(value):
             tensors.append(_array(str(key), value, storages))

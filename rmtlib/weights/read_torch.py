@@ -61,7 +61,8 @@ def _load(path: Path, members: list[str]):
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
         raise WeightsError(f"reading {path} needs torch 2.6 or newer: older ones can be made to run code from a file of weights")
     state = next((name for name in members if name.endswith("serialized_state_dict.pt")), None)
-    source, mapped = path, bool(members)
+    source: Path | io.BytesIO = path
+    mapped = bool(members)
     try:
         if state is not None:  # an exported program of torch before 2.8
             with zipfile.ZipFile(path) as archive:

@@ -91,7 +91,8 @@ def read_torchscript(path: Path) -> list[Tensor]:
         found = list(_walk(whole, ""))
     except Exception as error:  # whatever bytes a pickle holds
         raise WeightsError(f"{path} is not a whole TorchScript archive: {str(error) or type(error).__name__}") from error
-    tensors, seen = [], {}
+    tensors: list[Tensor] = []
+    seen: dict[tuple, str] = {}
     for name, stored in found:
         first = seen.setdefault((stored.member, stored.offset, stored.shape, stored.strides), name)
         skip = f"the same values as {first}, to which it is tied" if first != name and len(stored.shape) > 1 else None

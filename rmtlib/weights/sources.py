@@ -34,8 +34,10 @@ READERS: dict[str, Callable[[Path], list[Tensor]]] = {
     ".safetensors": read_safetensors,
 }
 UNBOUNDED = (read_onnx, read_gguf, read_safetensors)  # which read no more than lies in a file
-ALONE = ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin", "flax_model.msgpack")
-ALONE += ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin", "tf_model.h5", "model.onnx")
+ALONE = (  # names of the one file of weights in a folder, the better ones first
+    *("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin", "flax_model.msgpack"),
+    *("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin", "tf_model.h5", "model.onnx"),
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def open_source(source, initial: bool) -> Source:
 
 def _open_folder(path: Path) -> Source:
     kinds = ("*.safetensors.index.json", "*.bin.index.json", "*.index.json")
-    indices = next((found for kind in kinds if (found := sorted(path.glob(kind)))), [])
+    indices = next((found for found in (sorted(path.glob(kind)) for kind in kinds) if found), [])
     if len(indices) == 1:
         return Source(_sharded(indices[0]), _config(indices[0]))
     if indices:
