@@ -1,14 +1,15 @@
-"""What all rules for quantised weights share: a tensor whose numbers are computed from others when it is read."""
+"""Tensors whose numbers are computed from those of others, when they are read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
-from .tensors import Owner, Tensor, as_floats, read_stored
+from .tensors import Owner, Tensor, as_floats, read_floats, read_stored
 
-__all__ = ["UNREAD", "as_float32", "made_tensor"]
+__all__ = ["UNREAD", "as_float32", "made_of_floats", "made_tensor", "replaced"]
 
 UNREAD = "(its layout is not among those that are read: dequantise it first)"
 
@@ -23,3 +24,29 @@ def made_tensor(name, shape, how, members: dict[str, Tensor], compute: Callable,
 
 def as_float32(tensor: Tensor, array: np.ndarray) -> np.ndarray:
     return as_floats(array, tensor.dtype).astype(np.float32, copy=False)
+
+
+def made_of_floats(
+    members: Mapping[str, Tensor], name: str, shape, how: str, compute: Callable, owner: Owner | None = None
+) -> Tensor:
+    """A tensor computed from the numbers of its members, which are the arguments of ``compute`` by their keys."""
+    dtype = "float64" if any(member.dtype == "float64" for member in members.values()) else "float32"
+
+    def read():
+        result = compute(**{role: read_floats(member) for role, member in members.items()})
+        return np.ascontiguousarray(result, np.float64 if dtype == "float64" else np.float32)
+
+    names = tuple(member.name for member in members.values())
+    return Tensor(name, tuple(shape), dtype, read, owner=owner, members=names, made=how)
+
+
+def replaced(tensors: list[Tensor], made: Mapping[str, Tensor], reasons: Mapping[str, str]) -> list[Tensor]:
+    """Made tensors in the places of the members by whose names they are given; others are skipped for their reasons."""
+    return [
+        made[tensor.name]
+        if tensor.name in made
+        else replace(tensor, skip=tensor.skip or reasons[tensor.name])
+        if tensor.name in reasons
+        else tensor
+        for tensor in tensors
+    ]
