@@ -41,6 +41,8 @@ def read_onnx(path: Path) -> list[Tensor]:
         uses = _uses(graphs)
         tensors, names = [], set()
         for prefix, graph, name, tensor in stored:
+            if not isinstance(name, str):  # which protobuf gives as bytes
+                raise WeightsError(f"{path} is not a whole ONNX file: the name {name!r} is no text")
             # Names of inner graphs hide outer ones; two branches may hold the same.
             unique = name if name not in names else f"{prefix}{name}"
             while unique in names:
