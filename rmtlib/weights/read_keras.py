@@ -10,7 +10,6 @@ import weakref
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -98,7 +97,7 @@ def read_hdf5(path: Path, content=None, config: Mapping | None = None) -> list[T
         file = h5py.File(content or path, "r")
         if content is not None:
             weakref.finalize(file, content.close)
-        datasets: dict[str, Any] = {}
+        datasets: dict = {}
         file.visititems(lambda key, found: datasets.setdefault(key, found) and None if isinstance(found, h5py.Dataset) else None)
         if config is None:
             told = file.attrs.get("model_config", "")
@@ -162,10 +161,9 @@ def _names(file, group: str) -> list[str]:
     for i, part in enumerate(parts[:-1]):
         own = "/".join([*parts[: i + 1], "vars"])
         if own in file:
-            told = file[own].attrs.get("name", part)
-            part = told.decode() if isinstance(told, bytes) else str(told)
+            part = file[own].attrs.get("name", part)
         if part != "layers":
-            names.append(part)
+            names.append(part.decode() if isinstance(part, bytes) else str(part))
     return names
 
 
@@ -195,7 +193,7 @@ def _checked(options: Mapping) -> dict:
 
 def read_keras_model(model) -> list[Tensor]:
     """The variables of a live model, each with the class of its layer."""
-    owners: dict[int, Owner] = {}
+    owners: dict = {}
 
     def visit(layer):
         parts = [part for part in getattr(layer, "_flatten_layers", lambda **_: ())(include_self=False, recursive=False)]

@@ -34,16 +34,9 @@ READERS: dict[str, Callable[[Path], list[Tensor]]] = {
     ".safetensors": read_safetensors,
 }
 UNBOUNDED = (read_onnx, read_gguf, read_safetensors)  # which read no more than lies in a file
-ALONE = (
-    "model.safetensors",
-    "pytorch_model.bin",
-    "adapter_model.safetensors",
-    "adapter_model.bin",
-    "flax_model.msgpack",
-    "diffusion_pytorch_model.safetensors",
-    "diffusion_pytorch_model.bin",
-    "tf_model.h5",
-    "model.onnx",
+ALONE = (  # names of the one file of weights in a folder, the better ones first
+    *("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin", "flax_model.msgpack"),
+    *("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin", "tf_model.h5", "model.onnx"),
 )
 
 
@@ -98,7 +91,7 @@ def open_source(source, initial: bool) -> Source:
 
 def _open_folder(path: Path) -> Source:
     kinds = ("*.safetensors.index.json", "*.bin.index.json", "*.index.json")
-    indices = next((found for kind in kinds if (found := sorted(path.glob(kind)))), [])
+    indices = next((found for found in (sorted(path.glob(kind)) for kind in kinds) if found), [])
     if len(indices) == 1:
         return Source(_sharded(indices[0]), _config(indices[0]))
     if indices:
@@ -124,8 +117,8 @@ def _open_folder(path: Path) -> Source:
         raise WeightsError(
             f"folder {path} holds a checkpoint of DeepSpeed's ZeRO: join it by the zero_to_fp32.py that lies there"
         )
-    what = f"{len(shards)} safetensors files but no *.index.json that joins them" if shards else "no checkpoint"
-    raise WeightsError(f"folder {path} holds {what}; give a file, or add the index")
+    found = f"{len(shards)} safetensors files but no *.index.json that joins them" if shards else "no checkpoint"
+    raise WeightsError(f"folder {path} holds {found}; give a file, or add the index")
 
 
 def _run_folder(path: Path) -> list[Tensor]:

@@ -137,7 +137,7 @@ def read_stored(tensor: Tensor) -> np.ndarray:
         If it cannot be read, whatever the reason.
     """
     if tensor.read is None:
-        raise WeightsError(f"tensor {tensor.name!r} could not be read: {tensor.skip}")
+        raise WeightsError(f"tensor {tensor.name!r} cannot be read: {tensor.skip}")
     try:
         array = tensor.read()
     except (Exception, MemoryError) as error:  # parsers of other people's formats promise no list of errors
