@@ -28,7 +28,7 @@ OWNERS = {  # which tensors of a module its type speaks for
 
 
 def read_torch(path: Path) -> list[Tensor]:
-    """The weights in a checkpoint, a TorchScript archive or an exported program; the rest of a checkpoint is listed as skipped."""
+    """The weights in a checkpoint, a TorchScript archive or an exported program; the rest of it is listed as skipped."""
     members = _members(path)
     if any(re.match(r"[^/]+/code/", name) for name in members):
         return read_torchscript(path)
@@ -97,7 +97,7 @@ def _harmless() -> list:
     from numpy._core import multiarray
 
     harmless: list = [np.dtype, np.ndarray]
-    for function in (multiarray.scalar, multiarray._reconstruct):
+    for function in (multiarray.scalar, multiarray._reconstruct):  # noqa: SLF001
         harmless += [(function, f"numpy.{core}.multiarray.{function.__name__}") for core in ("core", "_core")]
     return harmless + [value for name, value in vars(np.dtypes).items() if name.endswith("DType") and name != "ObjectDType"]
 

@@ -53,7 +53,7 @@ class _Object:
         self.state = state if isinstance(state, dict) else {"state": state}
 
 
-class _Reader(pickle._Unpickler):
+class _Reader(pickle._Unpickler):  # noqa: SLF001
     """An unpickler that makes containers and places of tensors alone: the one in Python, whose memory damage cannot fill."""
 
     def find_class(self, module, name):
