@@ -14,7 +14,7 @@ INPUTS := $(shell find rmtlib studies -name '*.py' -o -name '*.csv' -o -name '*.
 OF_THE_BOOK := $(addprefix tests/test_,$(addsuffix .py,book browser print student_edition))
 
 .DEFAULT_GOAL := help
-.PHONY: help install book pdf notebooks test check prose record scoreboard bench serve run report sweep classroom data clean
+.PHONY: help install book pdf notebooks test check prose record fuzz scoreboard bench serve run report sweep classroom data clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ record: $(INSTALLED)  ## write what the chapters find into their ledgers: make r
 scoreboard: $(INSTALLED)  ## write the tables of scoreboard and index from paper.toml and the ledgers
 	$(BIN)/python tools/scoreboard.py
 
+fuzz: $(INSTALLED)  ## read damaged copies of weights of every format: make fuzz [COPIES=10000] (minutes)
+	$(BIN)/python -m tests.fuzz_weights $(or $(COPIES),10000)
+
 bench: $(INSTALLED)  ## time the analysis and the training against their peers, side by side (minutes)
 	$(BIN)/python benchmarks/analysis.py
 	$(BIN)/python benchmarks/training.py
@@ -95,10 +98,10 @@ classroom: $(GRADING)/.installed  ## release and grade assignments: make classro
 	$(GRADING)/bin/python coursework/classroom.py $(if $(CLASS),"$(CLASS)") $(ARGS)
 
 # Grading needs neither torch nor TensorFlow nor Sphinx.
-$(GRADING)/.installed: requirements-classroom.txt pyproject.toml
+$(GRADING)/.installed: requirements-classroom.txt
 	test -x $(GRADING)/bin/python || $(PYTHON) -m venv $(GRADING)
 	$(GRADING)/bin/python -m pip install --quiet --upgrade pip
-	$(GRADING)/bin/python -m pip install --quiet -r requirements-classroom.txt --editable .
+	$(GRADING)/bin/python -m pip install --quiet -r requirements-classroom.txt
 	touch $@
 
 $(CLASSROOM): requirements-classroom.txt $(INSTALLED)

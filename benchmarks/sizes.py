@@ -16,6 +16,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np  # noqa: E402 - numpy reads the number of threads when it is imported
 import pandas as pd  # noqa: E402
+import scipy.signal  # noqa: E402
 
 import rmtlib  # noqa: E402
 from rmtlib import ensembles, goodness, null_laws, tails  # noqa: E402
@@ -65,6 +66,10 @@ def draws(matrices, *line, entries=None):
 def fit(matrix):
     nu = rmtlib.spectrum(matrix, vectors=False).nu
     return nu, fit_marchenko_pastur(nu, matrix.shape)
+
+
+def tested(nu, curve):
+    return goodness.bulk_test(nu, curve.shape, outliers=(curve.n_outliers_below, curve.n_outliers))
 
 
 def line(what, values, target=""):
@@ -138,26 +143,31 @@ def measure_sizes(matrices):
 
 
 def measure_bulk(matrices):
-    print("BULK: P(p < .05) of the goodness of fit, of levels as they are and biwhitened; noise, then a second block of variance")
+    print("BULK: P(p < .05) of the goodness of fit, of levels as they are and biwhitened; then power, as they are and biwhitened")
     for shape in SHAPES:
         levels = [null_laws.noise_singular_values(shape, np.random.default_rng([16, i])) for i in range(5 * matrices)]
-        p = [goodness.bulk_test(nu, fit_marchenko_pastur(nu, shape)).pvalue for nu in levels]
+        p = [tested(nu, fit_marchenko_pastur(nu, shape)).pvalue for nu in levels]
         whitened = [fit(biwhiten(np.random.default_rng([17, i]).standard_normal(shape)).matrix) for i in range(matrices)]
-        q = [goodness.bulk_test(*pair).pvalue for pair in whitened]
+        q = [tested(*pair).pvalue for pair in whitened]
         values = [
             f"{np.mean(np.less(p, 0.05)):.3f} of {5 * matrices}",
             f"biwhitened {np.mean(np.less(q, 0.05)):.3f} of {matrices}",
         ]
         line(f"noise {shape}", values, ".03 to .07")
-    for ratio in (1.1, 1.2, 1.3, 1.4):
-        for shape in SHAPES[1:3]:
-            n, m = shape
-            blocks = np.where((np.arange(n) < n // 2)[:, None] == (np.arange(m) < m // 2), ratio, 1.0)
-            p = [
-                goodness.bulk_test(*fit(biwhiten(blocks * np.random.default_rng([18, i]).standard_normal(shape)).matrix)).pvalue
-                for i in range(matrices)
-            ]
-            line(f"{shape}, opposite quarters {ratio} x as large", [f"{np.mean(np.less(p, 0.05)):.2f}"], "one of them >= .5")
+    for shape in SHAPES[1:3]:
+        n = shape[0]
+        for ratio in (1.2, 1.3, 1.4, 1.5):
+            half = np.where(np.arange(n) < n // 2, ratio, 1.0)[:, None]
+            found = [fit(half * np.random.default_rng([18, i]).standard_normal(shape)) for i in range(matrices)]
+            p = [tested(*pair).pvalue for pair in found]
+            line(f"{shape}, half of the rows {ratio} x as large", [f"{np.mean(np.less(p, 0.05)):.2f}"], "one of them >= .5")
+        for neighbours in (0.1, 0.2, 0.3):
+            p = []
+            for i in range(matrices):
+                W = np.random.default_rng([19, i]).standard_normal(shape)
+                W = scipy.signal.lfilter([np.sqrt(1 - neighbours**2)], [1, -neighbours], W, axis=1)
+                p.append(tested(*fit(biwhiten(W).matrix)).pvalue)
+            line(f"{shape}, neighbours correlated by {neighbours}", [f"{np.mean(np.less(p, 0.05)):.2f}"], "one of them >= .5")
 
 
 def measure_tails(matrices):

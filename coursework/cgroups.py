@@ -95,6 +95,11 @@ def _second(own, mounts, name, memory, processes):
 
 
 def _make(folder, limits):
+    for left in folder.parent.glob("submission-*"):
+        # of a grader that was killed; one that holds processes cannot be removed
+        if not Path("/proc", left.name.split("-")[1]).exists():
+            with contextlib.suppress(OSError):
+                left.rmdir()
     try:
         folder.mkdir()
         for file, value in limits:

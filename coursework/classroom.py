@@ -15,14 +15,16 @@ import json
 import os
 import shutil
 import sys
+import threading
 import time
 from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parents[1]))  # rmtlib, where it is not installed
 import grading
 import handed_in
 import inbox
@@ -36,19 +38,29 @@ from handed_in import RefusedError
 RECORD = "graded.json"  # what was graded, so that only what changed is graded again
 
 
+def end_with_the_grader() -> None:
+    """In a worker: end when the process that began it is killed, and the submission with it."""
+
+    def wait():
+        connection.wait([parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def grade_all(tasks: list[tuple], processes: int):
     """Grade side by side; results in the order of the tasks."""
     context = get_context("spawn")
     done = 0
     try:
-        with ProcessPoolExecutor(min(processes, len(tasks)) or 1, mp_context=context) as pool:
+        with ProcessPoolExecutor(min(processes, len(tasks)) or 1, context, end_with_the_grader) as pool:
             for future in [pool.submit(grading.grade, *task) for task in tasks]:
                 yield future.result()
                 done += 1
     except BrokenProcessPool:
         # one of them ended its worker: each of the rest by itself tells which
         for task in tasks[done:]:
-            with ProcessPoolExecutor(1, mp_context=context) as pool:
+            with ProcessPoolExecutor(1, context, end_with_the_grader) as pool:
                 try:
                     yield pool.submit(grading.grade, *task).result()
                 except BrokenProcessPool:

@@ -18,19 +18,21 @@ from nbconvert import SlidesExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 
-FENCE = re.compile(r"^[ \t]*(?P<fence>`{3,}|:{3,})[ \t]*\{(?P<kind>[\w-]+)\}.*?^[ \t]*(?P=fence)[ \t]*$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(
+    r"^[ \t]*(?P<fence>`{3,}|:{3,})[ \t]*\{(?P<kind>[\w-]+)\}.*?^[ \t]*(?P=fence)[ \t]*$", re.MULTILINE | re.DOTALL
+)
 ANCHOR = re.compile(r"^\([\w-]+\)=\n", re.MULTILINE)
 GLUE = re.compile(r"\{glue:\w+\}`[^`]+`")
 ROLE = re.compile(r"\{[\w:-]+\}`(?:([^`<]+?) ?<[^`>]+>|([^`]+))`")
 HEADING = re.compile(r"^(#{1,3}) +(.+)$", re.MULTILINE)
 GATED = re.compile(r"```\{solution-start\}.*?```\{solution-end\}\n```", re.DOTALL)
-MATH = re.compile(r"^(`{3,})\{math\}\n(?::\w+:.*\n)*(.*?)^\1$", re.MULTILINE | re.DOTALL)
+MATH = re.compile(r"^(`{3,})\{math\}\n(?::[^\n]*\n)*(.*?)^\1$", re.MULTILINE | re.DOTALL)
 CITED = re.compile(r" ?\{cite(?::\w+)?\}`[^`]+`")
 LEFT_OUT = re.compile(r"exercise|further|references|bigger|try it", re.IGNORECASE)
 
 
 def sections(text: str) -> list[tuple[str, str]]:
-    """Headings of a page, with marks, and what is below each, without directives, anchors, and sentences with computed numbers."""
+    """Headings of a page, with their marks, and what is below each, without directives and anchors."""
     text = MATH.sub(lambda match: f"$$\n{match[2]}$$\n", CITED.sub("", text))
     text = ANCHOR.sub("", FENCE.sub("", text))
     parts = HEADING.split(text)
@@ -55,7 +57,9 @@ def outline(notebook: NotebookNode) -> NotebookNode:
             for heading, below in sections(cell.source):
                 open_section = not LEFT_OUT.search(heading)
                 if open_section:
-                    slide = new_markdown_cell(f"{heading}\n\n{first_words(below)}", metadata={"slideshow": {"slide_type": "slide"}})
+                    slide = new_markdown_cell(
+                        f"{heading}\n\n{first_words(below)}", metadata={"slideshow": {"slide_type": "slide"}}
+                    )
                     slides.append(slide)
         elif open_section and any("image/png" in output.get("data", {}) for output in cell.get("outputs", ())):
             cell.outputs = [output for output in cell.outputs if "image/png" in output.get("data", {})]
@@ -73,8 +77,12 @@ def main(arguments: list[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     notebook = jupytext.reads(GATED.sub("", given.chapter.read_text(encoding="utf-8")), fmt="md:myst")
     if not given.without_figures:
-        NotebookClient(notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(given.chapter.parent)}}).execute()
-    page, _ = SlidesExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(outline(notebook))
+        NotebookClient(
+            notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(given.chapter.parent)}}
+        ).execute()
+    page, _ = SlidesExporter(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(
+        outline(notebook)
+    )
     given.slides.write_text(page, encoding="utf-8")
 
 

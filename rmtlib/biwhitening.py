@@ -108,8 +108,9 @@ def biwhiten(W, sizes: str = "noise", tol: float = 1e-6) -> Biwhitened:
 
     Notes
     -----
-    *Total* sizes are found by Sinkhorn's algorithm on the squared entries (`rmtlib.sinkhorn`). Noise whose variances are products
-    of a row's and a column's follows the Marchenko-Pastur law afterwards. A size is known to a relative
+    *Total* sizes are found by Sinkhorn's algorithm on the squared entries (`rmtlib.sinkhorn`). Independent noise
+    follows the Marchenko-Pastur law afterwards, and not only where variances are products of a row's and a column's: it is enough
+    that all rows and columns have the same mean variance. A size is known to a relative
     :math:`1/\sqrt{2 n_\mathrm{in}}` (rows) or :math:`1/\sqrt{2 n_\mathrm{out}}` (columns) for Gaussian noise, and exactly where
     all entries are :math:`\pm r_i c_j`.
 

@@ -10,8 +10,9 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 import rmtlib
+from rmtlib.claims import Outcome
 
-__all__ = ["measure", "processor_seconds"]
+__all__ = ["measure", "outcomes", "processor_seconds"]
 
 REPEATS = 3
 
@@ -43,3 +44,18 @@ def measure(sizes: Iterable[int], *, seed: int = 0) -> pd.DataFrame:
             W = rmtlib.ensembles.gaussian((m, m), seed)
             seconds[m] = {name: processor_seconds(call, W) for name, call in calls.items()}
     return pd.DataFrame(seconds).T
+
+
+def outcomes(seconds: pd.DataFrame) -> dict[str, Outcome]:
+    """Whether the decomposition takes most of the time of the largest matrix, and the statistics that of the smallest.
+
+    Parameters
+    ----------
+    seconds : pandas.DataFrame
+        Of `measure`, in ascending order of the sizes.
+    """
+    share = seconds["decomposition"] / seconds["whole analysis"]
+    return {
+        "decomposition-dominates": Outcome(share.iloc[-1] > 0.5, m=share.index[-1]),
+        "statistics-dominate": Outcome(share.iloc[0] < 0.5, m=share.index[0]),
+    }

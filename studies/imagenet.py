@@ -1,4 +1,4 @@
-"""AlexNet, VGG16 and VGG19, which others trained on ImageNet: what the paper says of them, and what stands in for a missing file."""
+"""Networks that others trained on ImageNet: what the paper says of them, and what stands in for missing files."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def level_outcomes(here: Collection[str], levels: Mapping[str, LevelStatistics])
     Returns
     -------
     dict of str to Outcome or Untested
-        By id. Spacings are reproduced if scipy's p is within ``NEAR`` of the paper's, a number variance if it stays within a fifth
-        of the filtered law on average; a network whose file is missing is not tested.
+        By id. Spacings are reproduced if scipy's p is within ``NEAR`` of the paper's, a number variance if it stays within a
+        fifth of the filtered law on average; a network whose file is missing is not tested.
     """
     found: dict[str, Outcome | Untested] = {}
     for place, (panel, network, theirs) in PAPER.items():
@@ -143,7 +143,7 @@ def vector_outcomes(here: Collection[str], vectors: Mapping[Place, PorterThomasT
 
 
 def smallest_by_network(table: pd.DataFrame) -> pd.DataFrame:
-    """How many layers of each network were tested, the smallest calibrated p, and the least that so many looks allow (Bonferroni).
+    """Of each network: layers tested, the smallest calibrated p, and the least that so many looks allow (Bonferroni).
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def smallest_by_network(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def layer_outcomes(smallest: pd.DataFrame) -> dict[str, Outcome | Untested]:
-    """Rows of the paper's second table from `smallest_by_network`, reproduced if no layer is rejected; its first is not tested."""
+    """Rows of the paper's table 2 from `smallest_by_network`, reproduced if no layer is rejected; table 1 is not tested."""
     found: dict[str, Outcome | Untested] = {}
     for name in NETWORKS:
         if name in smallest.index:

@@ -68,10 +68,10 @@ def taught_table(runs: Iterable[Run], layers: Mapping[tuple[float, int], rmtlib.
         rows[key] = {
             "own, %": 100 * run.train_accuracy,
             "test, %": 100 * run.test_accuracy,
-            "curve ends": s.bulk.nu_plus,
-            "beyond": np.sum(s.nu > s.bulk.nu_plus),
-            "noise ends": s.bulk.outlier_edge,
-            "outliers": s.bulk.n_outliers,
+            "curve ends": s.bulk.nu_plus if s.bulk else np.nan,
+            "beyond": np.sum(s.nu > s.bulk.nu_plus) if s.bulk else np.nan,
+            "noise ends": s.bulk.outlier_edge if s.bulk else np.nan,
+            "outliers": s.bulk.n_outliers if s.bulk else np.nan,
             "largest": s.nu[-1],
             "spacing p": s.spacing.calibrated_pvalue,
             "p, large": ends.large,
@@ -124,7 +124,7 @@ def compared(runs: Iterable[Run], cuts: pd.DataFrame, epochs: pd.DataFrame) -> p
 
 
 def by_layer_at_the_edge(runs: Iterable[Run], cuts: pd.DataFrame) -> pd.DataFrame:
-    """Gain in points of the shrunk cut at the outliers, mean over networks: rows by share of replaced labels, columns by layer."""
+    """Mean gain in points of the shrunk cut at the outliers: rows by share of replaced labels, columns by layer."""
     share = {run.name: run.config["label_noise"] for run in runs}
     edge = cuts[(cuts["layer"] != "none") & (cuts["value"] == 0) & (cuts["treatment"] == "frobenius")]
     keys = [edge["run"].map(share).rename("label noise"), edge["layer"]]

@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
+import jupytext
 import numpy as np
 import pandas as pd
 import pytest
@@ -15,8 +17,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "coursework"))
 import apart  # noqa: E402
+import handout  # noqa: E402
 import hidden  # noqa: E402
 import notebooks  # noqa: E402
+import personal  # noqa: E402
+import slides  # noqa: E402
 import wire  # noqa: E402
 
 sys.path.pop(0)
@@ -250,3 +255,117 @@ def test_the_common_mistakes_are_in_the_catalogue():
 @of_assignments()
 def test_a_notebook_asks_for_the_kernel_that_everybody_has(assignment):
     assert assignment.notebook.metadata.kernelspec == {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+
+def test_questions_that_are_graded_by_hand_have_points_and_no_test():
+    reading = notebooks.read("reading")
+    assert sum(reading.points.values()) == 10
+    assert (reading.tests, reading.solutions) == ({}, {})
+    rubric = (ROOT / "coursework" / "rubrics.md").read_text().split("## The project")[0]
+    points = [int(value) for value in re.findall(r"^\| [a-z ]+ \| (\d) \|", rubric, re.MULTILINE)]
+    assert points == [int(value) for value in reading.points.values()]
+
+
+def test_data_of_a_student_are_those_of_the_name():
+    assert personal.expected("Anna Müller") == personal.expected(" anna müller ")
+    found = [personal.expected(name) for name in ("anna", "bert", "carl", "dora", "emil", "'; raise SystemExit")]
+    assert len({strength for strength, *_ in found}) == len(found)
+    assert all(1.2 <= strength <= 2.5 and above <= 3 for strength, above, _ in found)
+    assert len({kind for *_, kind in found}) == 2
+
+
+def test_a_table_of_personal_data_is_printed(tmp_path, capsys):
+    (tmp_path / "roster.csv").write_text("student,name\nanna,Anna Ohm\n")
+    personal.main([str(tmp_path / "roster.csv")])
+    assert re.fullmatch(r"anna +strength \d\.\d\d, \d above the edge; [a-z-]+ entries\n", capsys.readouterr().out)
+
+
+CHAPTER = """---
+jupytext:
+  text_representation:
+    extension: .md
+    format_name: myst
+kernelspec:
+  display_name: Python 3
+  language: python
+  name: python3
+---
+
+(chapter-x)=
+# A chapter
+
+First {ref}`words <chapter-y>` of it {cite}`somebody`. More of {ref}`chapter-z`.
+
+Another paragraph.
+
+## A section
+
+The value is {glue:text}`value`. It is a value.
+
+```{math}
+:label: eq-x
+x = 1
+```
+
+```{code-cell} python
+import matplotlib.pyplot as plt
+plt.plot([1, 2])
+print("printed")
+```
+
+## Exercises
+
+```{exercise} Do it
+:label: ex-x
+Hard.
+```
+
+````{solution} ex-x
+Secret.
+````
+"""
+
+
+def test_slides_have_headings_formulas_and_figures_and_no_solution(tmp_path):
+    (tmp_path / "chapter.md").write_text(CHAPTER)
+    slides.main([str(tmp_path / "chapter.md"), str(tmp_path / "slides.html")])
+    page = (tmp_path / "slides.html").read_text()
+    page = page[page.index('<div class="reveal">') :]
+    assert page.count("data:image/png") == 1
+    for there in ("A chapter", "First words of it. More of chapter-z.", "A section", "It is a value.", "x = 1"):
+        assert there in page, there
+    for absent in ("Another paragraph", "Secret", "Hard", "Exercises", "glue", "somebody", "printed", "plt.plot"):
+        assert absent not in page, absent
+
+
+def test_what_students_are_given_leaves_nothing_behind_and_leads_to_no_answer(tmp_path):
+    def tree():
+        command = ["git", "-C", str(ROOT), "status", "--porcelain", "--ignored", "--untracked-files=all"]
+        lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+        return {line for line in lines if "egg-info" in line or "/build/" in line or line.endswith(".whl")}
+
+    before = tree()
+    written = handout.main([str(tmp_path / "handout")])
+    assert tree() == before
+    assert [re.sub(r"-\d.*", "", file.name) for file in written] == ["README.md", "requirements.txt", "rmtlib"]
+    with zipfile.ZipFile(written[-1]) as wheel:
+        names = wheel.namelist()
+        text = wheel.read(next(name for name in names if name.endswith("METADATA"))).decode()
+    assert "rmtlib/__init__.py" in names
+    assert not [name for name in names if re.search("coursework|chapters|tests", name)]
+    assert (tmp_path / "handout" / "README.md").read_text() in text
+    assert not re.search(r"coursework|repository|https?://|make \w+", text.split("\n\n", 1)[1])
+    for command in (".venv/bin/python -m pip install rmtlib", r".venv\Scripts\python -m pip install rmtlib"):
+        assert command in text
+
+
+def test_the_notebook_of_ninety_minutes_runs():
+    code = "import matplotlib\nmatplotlib.use('Agg')\n"
+    page = jupytext.read(ROOT / "coursework" / "ninety_minutes.md")
+    code += "\n".join(cell.source for cell in page.cells if cell.cell_type == "code")
+    minutes = [
+        int(value)
+        for value in re.findall(r"^## .*\((\d+) minutes\)", "\n".join(cell.source for cell in page.cells), re.MULTILINE)
+    ]
+    assert sum(minutes) == 90
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(ROOT), "PATH": "", "OMP_NUM_THREADS": "1"})

@@ -290,6 +290,22 @@ def test_what_it_leaves_behind_ends_with_it(how):
     assert alive(seconds) == []
 
 
+def test_it_ends_with_the_grader():
+    seconds = f"{os.getpid()}9.{time.time_ns() % 10**9}"
+    code = "import apart\nfound = apart.Submission(seconds=600)\nfound.run('1')\n"
+    code += f"found.run('import subprocess; subprocess.Popen([\"sleep\", \"{seconds}\"])')\nprint('up', flush=True)\ninput()"
+    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT / "coursework"), os.environ.get("PYTHONPATH", str(ROOT))])}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], env={**os.environ, **paths}, **pipes) as grader:
+        assert grader.stdout.readline() == b"up\n"
+        assert alive(seconds)
+        grader.kill()
+    until = time.monotonic() + 60
+    while alive(seconds) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert alive(seconds) == []
+
+
 AGAINST_THE_CLOCK = {
     # its children are reaped by nobody who counts their time
     "ignored SIGCHLD": """

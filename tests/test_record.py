@@ -56,9 +56,13 @@ def test_expectations_and_verdicts_are_rewritten_and_shown_and_the_rest_stays(bo
     done = run(book)
     assert done.returncode == 0, done.stderr
     text = (book / "chapters" / "01_small.claims.toml").read_text()
-    assert text == LEDGER.replace("1.0  # at first", "1.23457  # at first").replace("large = 0.3", "large = 0.4").replace(
-        'verdict = "reproduced"', 'verdict = "inconclusive"'
-    ) + "\n[count]\nexpected = 3\n"
+    assert (
+        text
+        == LEDGER.replace("1.0  # at first", "1.23457  # at first")
+        .replace("large = 0.3", "large = 0.4")
+        .replace('verdict = "reproduced"', 'verdict = "inconclusive"')
+        + "\n[count]\nexpected = 3\n"
+    )
     assert "-expected = 1.0  # at first" in done.stdout
     assert '+verdict = "inconclusive"' in done.stdout
 

@@ -89,9 +89,7 @@ def test_empty_rows_and_columns_are_named(what, axis):
 def test_a_chain_of_entries_does_not_converge_and_says_so():
     i = np.arange(500)
     W = np.where(np.abs(i[:, None] - i) < 4, np.random.default_rng(8).standard_normal((500, 500)), 0)
-    with pytest.raises(
-        BiwhitenError, match=r"in 1000 sweeps: a mean square is still off by .* \(tol = 1e-12\)"
-    ):
+    with pytest.raises(BiwhitenError, match=r"in 1000 sweeps: a mean square is still off by .* \(tol = 1e-12\)"):
         scaled(W, 1e-12)
 
 

@@ -186,14 +186,36 @@ def test_gains_at_the_edge_and_of_chosen_cuts_stand_side_by_side():
     assert chosen.loc[(1.0, "all"), "plain"] == pytest.approx(0)
 
 
-def test_removals_from_the_lower_half_are_counted():
+def regimes(chosen=0.52):
     lower = [0.5, 0.46, 0.54, 0.5, 0.48]
-    table = pd.concat(
-        [
-            rows_of(1.0, "dense1", "decile", range(10), [*lower, 0, 0, 0, 0, 0.2], [*lower, 0, 0, 0, 0, 0.2]),
-            rows_of(5.0, "dense1", "decile", range(10), [0.4] * 10, [0.4] * 10),
-            rows_of(5.0, "all", "decile", range(10), [0.0] * 10, [0.0] * 10),
-        ]
+    parts = [rows_of(laziness, "none", "none", [0], [0.5], [0.5]) for laziness in (0.5, 1.0, 5.0)]
+    for laziness, edge in ((0.5, 0.4), (1.0, 0.3), (5.0, 0.5)):
+        halves = [edge, 0.45, 0.48]
+        parts.append(rows_of(laziness, "dense2", "frobenius", [0, 1, 2], halves, halves))
+        parts.append(rows_of(laziness, "all", "plain", [1], [chosen], [chosen], outliers=-1, error=0.004))
+    parts += [
+        rows_of(1.0, "dense1", "decile", range(10), [*lower, 0, 0, 0, 0, 0.2], [*lower, 0, 0, 0, 0, 0.2]),
+        rows_of(5.0, "dense1", "decile", range(10), [0.4] * 10, [0.4] * 10),
+        rows_of(5.0, "all", "decile", range(10), [0.0] * 10, [0.0] * 10),
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_what_the_book_says_of_three_regimes_is_read_off_the_table():
+    found = filtering.outcomes(regimes())
+    verdict = found.pop("B-filtering-clean")
+    assert (verdict.verdict, verdict.numbers["gain"]) == ("reproduced", pytest.approx(0.02))
+    assert found == pytest.approx(
+        {
+            "edge-typical": -20,
+            "edge-rich": -10,
+            "best-honest": 2,
+            "cuts": 12,
+            "best-z": 5,
+            "top-decile-typical": 30,
+            "bottom-deciles": 10,
+            "bottom-clear": 7,
+            "bottom-clear-lazy": 5,
+        }
     )
-    expected = {"bottom-deciles": 10, "bottom-clear": 7, "bottom-clear-lazy": 5, "top-decile-typical": 30}
-    assert filtering.decile_numbers(table) == pytest.approx(expected)
+    assert filtering.outcomes(regimes(chosen=0.505))["B-filtering-clean"].verdict == "not reproduced"

@@ -136,7 +136,7 @@ def test_layers_with_nan_or_infinite_weights_are_found_when_they_are_read(tmp_pa
     assert list(weights) == ["bad", "good"]
     assert weights.skipped == []
     for _ in range(2):
-        with pytest.raises((WeightsError, KeyError), match="bad.*: 2 of 5600 entries are nan or infinite"):
+        with pytest.raises(WeightsError, match="bad: 2 of 5600 entries are nan or infinite"):
             weights["bad"]
         assert list(weights) == ["good"]
         assert weights.skipped == [("bad", (70, 80), "2 of 5600 entries are nan or infinite")]

@@ -513,3 +513,61 @@ def test_a_bias_of_several_dimensions_is_no_layer(name):
 def test_groups_that_do_not_divide_are_refused_for_live_models_too():
     with pytest.raises(WeightsError, match=r"groups\['weight'\] must divide the 12 output channels; got 5"):
         load_weights(torch.nn.Conv1d(4, 12, 3), groups={"weight": 5})
+
+
+def test_integers_that_onnxruntime_scales_after_the_product(tmp_path):
+    from onnx import helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    q, x = rng.integers(0, 256, (12, 30)).astype(np.uint8), rng.integers(0, 9, (5, 12)).astype(np.uint8)
+    scale, zero = rng.uniform(0.01, 0.02, 30).astype(np.float32), rng.integers(100, 150, 30).astype(np.uint8)
+    nodes = [
+        node("MatMulInteger", ["x", "fc_quantized", "none", "fc_zero_point"], ["i"]),
+        node("Cast", ["i"], ["f"], to=1),
+        node("Mul", ["f", "fc_scale"], ["y"]),
+    ]
+    arrays = {"fc_quantized": q, "fc_scale": scale, "fc_zero_point": zero, "none": np.zeros((), np.uint8)}
+    stored = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    model = helper.make_model(helper.make_graph(nodes, "net", [], [], stored))
+    weights = load_weights(stored_model(model, tmp_path), min_levels=2)
+    assert list(weights) == ["fc_quantized"]
+    y = (x.astype(int) @ (q.astype(int) - zero)) * scale
+    close(x @ weights["fc_quantized"].matrix.T, y, 1e-3)
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_few_bits_in_onnx(zeros, tmp_path):
+    from onnx import helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    n_out, n_in, block = 24, 70, 32
+    q = rng.integers(0, 16, (n_out, 96))
+    scale, zero = rng.uniform(0.01, 0.02, (n_out, 3)).astype(np.float32), rng.integers(0, 16, (n_out, 4))
+    arrays = {"B": (q[:, ::2] | q[:, 1::2] << 4).astype(np.uint8).reshape(n_out, 3, 16), "s": scale.ravel()}
+    if zeros:
+        arrays["z"] = (zero[:, ::2] | zero[:, 1::2] << 4).astype(np.uint8).ravel()
+    options = {"K": n_in, "N": n_out, "bits": 4, "block_size": block, "domain": "com.microsoft"}
+    nodes = [node("MatMulNBits", ["x", *arrays], ["y"], **options)]
+    stored = [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    [layer] = load_weights(
+        stored_model(helper.make_model(helper.make_graph(nodes, "n", [], [], stored)), tmp_path), min_levels=2
+    ).values()
+    expected = np.zeros((n_out, n_in))
+    for o, i in np.ndindex(n_out, n_in):
+        expected[o, i] = scale[o, i // block] * (q[o, i] - (zero[o, i // block] if zeros else 8))
+    close(layer.matrix, expected, 1e-6)
+
+
+def test_scales_of_onnx_are_no_layers_whatever_their_names(tmp_path):
+    from onnx import helper, numpy_helper
+
+    nodes = [node("QuantizeLinear", ["x", "first"], ["q"]), node("DequantizeLinear", ["q", "second"], ["y"])]
+    stored = [numpy_helper.from_array(gaussian(20, 30), name) for name in ("first", "second")]
+    model = helper.make_model(helper.make_graph(nodes, "net", [], [], stored))
+    weights = load_weights(stored_model(model, tmp_path))
+    assert len(weights) == 0
+    assert {skipped.reason for skipped in weights.skipped} == {"scale or zero point of a quantised node"}
+
+
+def test_a_flax_layer_keeps_its_name_where_it_is_alone():
+    assert list(load_weights({"params": {"Dense_0": {"kernel": gaussian(20, 30)}}})) == ["Dense_0"]

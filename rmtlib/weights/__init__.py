@@ -79,6 +79,7 @@ class Weights(Mapping):
     def __init__(self, plans: list[Plan], skipped: list[Skipped]):
         self._plans = {plan.layer + suffix: (plan, rows) for plan in plans for suffix, rows in plan.blocks}
         self._skipped = list(skipped)
+        self._not_finite: dict[str, str] = {}
         self._last: tuple[Plan, np.ndarray] | None = None
         self._lock = Lock()
 
@@ -163,6 +164,8 @@ class Weights(Mapping):
     def _plan(self, name: str) -> tuple[Plan, slice]:
         if name in self._plans:
             return self._plans[name]
+        if name in self._not_finite:
+            raise WeightsError(self._not_finite[name])
         reason = next((s.reason for s in self._skipped if s.name == name), None)
         known = f"there are: {', '.join(self._plans) or 'none'}"
         raise KeyError(f"{name} was skipped: {reason}" if reason else f"no layer {name!r}; {known}")
@@ -182,6 +185,7 @@ class Weights(Mapping):
                     self._skipped.append(Skipped(plan.layer, plan.tensor.shape, reason))
                 for suffix, _ in plan.blocks:
                     self._plans.pop(plan.layer + suffix, None)
+                    self._not_finite[plan.layer + suffix] = f"{plan.layer}: {reason}"
             raise WeightsError(f"{plan.layer}: {reason}")
         if len(plan.blocks) > 1:
             with self._lock:
@@ -241,7 +245,8 @@ def load_weights(
     Notes
     -----
     Where the source tells the type of a layer (live models, Keras' configuration, ONNX nodes), the type decides how a matrix
-    lies; otherwise names, shapes and biases do. `rmtlib.weights.layers` has the rules, and `Layer.ground` says which one it was.
+    lies; otherwise names, shapes and biases do. `rmtlib.weights.layers` has the rules, and ``ground`` of a `Layer` says which
+    one it was.
 
     What several tensors make together is given as one layer: weight norm, spectral norm, the product of a LoRA pair (named
     ``layer.lora``, times alpha / r where the source tells alpha), quantised weights whose layout is public

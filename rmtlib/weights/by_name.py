@@ -11,7 +11,7 @@ from .tensors import Tensor
 
 __all__ = ["Names", "kind_of_matrix", "is_normalisation", "last_part"]
 
-EMBEDDING = re.compile(r"embed|(^|[._/])w[tp]e\b", re.IGNORECASE)
+EMBEDDING = re.compile(r"embe?d|(^|[._/])w[tp]e\b", re.IGNORECASE)
 ATTENTION = re.compile(r"attn|attention|qkv|(^|[._/])([qkvo]_proj|query|key|value|in_proj_weight)\b", re.IGNORECASE)
 NORMALISATION = re.compile(r"norm|(^|[._/])(bn|ln)_?\d*\b|gamma\b|beta\b|running_|moving_", re.IGNORECASE)
 STACK = re.compile(r"(^|[./_])experts?([./_]|$)|(^|[./_])moe([./_]|$)|_exps(\.|$)", re.IGNORECASE)

@@ -192,6 +192,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("onnx Gemm", "onnx FusedGemm", "onnx QGemm"), _onnx(_gemm)),
     **dict.fromkeys(("onnx Conv", "onnx FusedConv", "onnx QLinearConv", "onnx ConvInteger"), _onnx(_onnx_convolution)),
     "onnx ConvTranspose": _onnx(_onnx_transposed),
+    "onnx MatMulNBits": lambda tensor, owner, groups: None,
     "onnx Gather": _onnx(_gather),
     "onnx Einsum": _onnx(_onnx_einsum),
     "onnx Attention": _onnx(_gemm),

@@ -1,7 +1,7 @@
 r"""The one place that decides: is a tensor a layer, of which kind, and which way round does it lie.
 
 What the source tells comes first, then what the tensors of a file say of one another, then names. Every decision has a *ground*,
-which `Layer.ground` keeps.
+which `rmtlib.Layer` keeps.
 
 ==============================================  ==================================================  ==========================
 known of the tensor                             outputs; inputs (axes of the stored tensor)          blocks
@@ -36,7 +36,9 @@ embed, wte, wpe in the name                     all but the last; last
 experts, three axes                             by a bias, the network's width, the shapes of both   experts
                                                 stacks, or the configuration; otherwise skipped
 experts, two axes                               by the name, with the number of experts told         experts
+three axes, query, key, value, out, Keras       1, 2; 0 on the way in, 2; 0, 1 on the way out
 more than two axes                              as torch; as Keras in its files and for ``kernel``   groups that are given
+three axes, the last of more than 31 entries    skipped unless conv in the name or a bias tells
 two axes, a bias as long as one of them alone   that axis; the other
 GPT-2's c_attn, c_fc, c_proj; Haiku's w         1; 0                                                 q, k, v on request
 ``kernel``, Keras files                         1; 0                                                 gates by the shapes

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .tensors import Tensor, WeightsError
 
-__all__ = ["allowed", "check_member", "within_limits"]
+__all__ = ["allowed", "check_member", "member_names", "within_limits"]
 
 FACTOR = 10
 EXTRA = 100 * 10**6
@@ -19,6 +19,15 @@ EXTRA = 100 * 10**6
 def allowed(path: Path) -> int:
     """Bytes that the contents of a file may take in memory."""
     return FACTOR * path.stat().st_size + EXTRA
+
+
+def member_names(path: Path) -> list[str]:
+    """Names in a zip archive; none if the file is no archive that can be opened."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except Exception:  # zipfile finds damage with many errors; the reader that the suffix names says so
+        return []
 
 
 def check_member(path: Path, member: zipfile.ZipInfo) -> None:

@@ -334,6 +334,8 @@ def _mxfp4(layer: str, blocks: Tensor, scales: Tensor) -> dict[str, Tensor]:
 def _affine(tensor: Tensor, affine: Affine, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """An integer tensor of ONNX with its scale and zero point."""
     scale, zero = known.get(affine.scale), known.get(affine.zero)
+    if tensor.owner is not None and tensor.owner.type == "onnx MatMulNBits":
+        return _few_bits(tensor, scale, zero)
     if scale is None or scale.dtype not in FLOATS or (affine.zero and zero is None):
         return {tensor.name: replace(tensor, skip=f"quantised: {tensor.dtype} whose scale is computed, not stored")}
     axis, block = affine.axis % max(len(tensor.shape), 1), affine.block
@@ -354,4 +356,39 @@ def _affine(tensor: Tensor, affine: Affine, known: Mapping[str, Tensor]) -> dict
     members = {"weight": tensor, "scale": scale} | ({"zero": zero} if zero is not None else {})
     whole = _made(tensor.name, tensor.shape, f"{tensor.dtype} with ONNX's scales", members, compute, owner=tensor.owner)
     parts = [part for part in (scale, zero) if part is not None]
+    return {tensor.name: whole} | {p.name: replace(p, skip=f"scale or zero point of {tensor.name}") for p in parts}
+
+
+def _few_bits(tensor: Tensor, scale: Tensor | None, zero: Tensor | None) -> dict[str, Tensor]:
+    """onnxruntime's MatMulNBits: rows of blocks, packed with the lowest bits first, as are their zero points."""
+    options = tensor.owner.options
+    n_out, n_in, bits, block = (int(options.get(key) or 0) for key in ("N", "K", "bits", "block_size"))
+    parts = [part for part in (scale, zero) if part is not None]
+    count = -(-n_in // block) if block else 0
+    fits = tensor.dtype == "uint8" and tensor.size * 8 == n_out * count * block * bits
+    if (
+        bits not in (2, 4, 8)
+        or not fits
+        or scale is None
+        or scale.size != n_out * count
+        or (zero is not None and zero.dtype != "uint8")
+    ):
+        reason = f"quantised: MatMulNBits of {bits} bits, {tensor.dtype} {tensor.shape} {LAYOUT}"
+        return {part.name: replace(part, skip=reason) for part in (tensor, *parts)}
+
+    def unpacked(words):
+        shifted = words[..., None] >> np.arange(0, 8, bits, dtype=np.uint8) & np.uint8(2**bits - 1)
+        return shifted.reshape(*words.shape[:-1], -1).astype(np.float32)
+
+    def compute(arrays):
+        q = unpacked(arrays["weight"].reshape(n_out, -1)).reshape(n_out, count, block)
+        middle = np.float32(2 ** (bits - 1))
+        if zero is not None:
+            middle = unpacked(arrays["zero"].reshape(n_out, -1))[:, :count, None]
+        factor = _floats(scale, arrays["scale"]).reshape(n_out, count, 1)
+        return ((q - middle) * factor).reshape(n_out, -1)[:, :n_in]
+
+    members = {"weight": tensor, "scale": scale} | ({"zero": zero} if zero is not None else {})
+    owner = Owner("torch Linear", "weight", {}, tensor.owner.ground)
+    whole = _made(tensor.name, (n_out, n_in), f"{bits} bits in ONNX", members, compute, owner=owner)
     return {tensor.name: whole} | {p.name: replace(p, skip=f"scale or zero point of {tensor.name}") for p in parts}

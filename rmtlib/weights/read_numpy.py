@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,7 +17,10 @@ __all__ = ["choose", "is_array", "nested", "read_arrays", "read_npy", "read_npz"
 
 WHOLE = ("state_dict", "model_state_dict", "params")
 USUAL = ("model", "model_state", "module", "net", "network", "weights")
-BESIDE = ("optim", "opt_", "sched", "scaler", "rng", "amp", "ema", "loss", "callback", "loop", "hyper", "metric", "batch_stats")
+PARAMETERS = {"weight", "bias", "kernel", "scale", "embedding", "w", "b"}
+BESIDE = re.compile(
+    r"_?(optim|opt_|lr_|sched|scaler|rng|amp|loss|callback|loop|hyper|metric|batch_stats)|(.*_)?ema(_|$)", re.IGNORECASE
+)
 
 
 def read_npz(path: Path) -> list[Tensor]:
@@ -104,11 +108,13 @@ def choose(content: Mapping) -> tuple[str, Mapping]:
     chosen = ""
     while True:
         holders = [key for key, value in content.items() if isinstance(value, Mapping) and next(nested(value), None) is not None]
-        others = [key for key in holders if not str(key).lower().lstrip("_").startswith(BESIDE)]
+        others = [key for key in holders if not BESIDE.match(str(key))]
         whole = [key for key in WHOLE if key in others]
         alone = len(others) == 1 and not any(is_array(value) and value.shape for value in content.values())
         usual = [key for key in USUAL if others == [key]]
-        if not (whole or usual or alone):
+        # The name of a layer is worth keeping: what holds a kernel is one layer, not the network.
+        layer = alone and not whole and PARAMETERS & {str(key) for key in content[others[0]]}
+        if not (whole or usual or alone) or layer and not usual:
             return chosen, content
         chosen = (whole or usual or others)[0]
         content = content[chosen]

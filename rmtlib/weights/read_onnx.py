@@ -14,8 +14,20 @@ from .tensors import Affine, Owner, Tensor, WeightsError, require
 __all__ = ["read_onnx"]
 
 PASSING = ("Identity", "Cast", "Dropout")
+SCALE = "scale"
+INTEGERS = {"MatMulInteger": 1, "ConvInteger": 0}  # and the axis of their outputs
 # Where the quantised nodes keep scale and zero point of their weights: (weight, scale, zero point), by their inputs.
 QUANTISED = {"QLinearConv": (3, 4, 5), "QLinearMatMul": (3, 4, 5), "QGemm": (3, 4, 5)}
+# Inputs that are scales and zero points, whatever their names.
+SCALES = {
+    "DequantizeLinear": (1, 2),
+    "QuantizeLinear": (1, 2),
+    "MatMulInteger": (2, 3),
+    "ConvInteger": (2, 3),
+    "MatMulNBits": (2, 3),
+}
+SCALES |= {"QLinearConv": (1, 2, 4, 5, 6, 7), "QLinearMatMul": (1, 2, 4, 5, 6, 7), "QGemm": (1, 2, 4, 5, 7, 8)}
+SCALES |= {"DynamicQuantizeMatMul": (2, 3), "DynamicQuantizeLSTM": (8, 9, 10, 11)}
 DTYPES = {"FLOAT": "float32", "DOUBLE": "float64"}
 
 
@@ -83,6 +95,9 @@ def _visit(node, scope: dict, uses: dict) -> None:
     options = {attribute.name: _value(attribute) for attribute in node.attribute}
     sources = [scope.get(name) for name in node.input]
     first = sources[0] if sources else None
+    for place in SCALES.get(node.op_type, ()):
+        if place < len(sources) and sources[place]:
+            uses.setdefault(sources[place][0], (SCALE, place, {}))
     if first is not None and node.op_type in PASSING:
         scope[node.output[0]] = first
         return
@@ -100,15 +115,23 @@ def _visit(node, scope: dict, uses: dict) -> None:
         uses.setdefault(key, ("DequantizeLinear", 0, {"axes": axes, "affine": affine}))
         return
     for place, source in enumerate(sources):
-        if source is None or not knows(f"onnx {node.op_type}"):
+        if source is None:
             continue
         key, axes, affine = source
+        if not knows(f"onnx {node.op_type}"):
+            continue
         if node.op_type in QUANTISED:
             weight, scale, zero = QUANTISED[node.op_type]
             if place != weight:
                 continue
             affine = Affine(_name(sources, scale), _name(sources, zero), 0 if "Conv" in node.op_type else 1)
             place = 1
+        elif node.op_type in INTEGERS and key[1].endswith("_quantized"):
+            # onnxruntime multiplies by the scale after the product, and names it after the weight.
+            name = key[1].removesuffix("_quantized")
+            affine = Affine(f"{name}_scale", f"{name}_zero_point", INTEGERS[node.op_type])
+        elif node.op_type == "MatMulNBits":
+            affine = Affine(_name(sources, 2), _name(sources, 3), 1, int(options.get("block_size") or 0))
         if key not in uses or uses[key][0] in ("DequantizeLinear", "Gather"):
             options["groups"] = options.get("group", 1)
             uses[key] = (node.op_type, place, {**options, "axes": axes, "affine": affine})
@@ -146,4 +169,5 @@ def _tensor(onnx, path: Path, name: str, tensor, use) -> Tensor:
 
     dims = tuple(int(n) for n in tensor.dims)
     skip = "it claims a negative length" if any(n < 0 for n in dims) else None
+    skip = "scale or zero point of a quantised node" if type_ == SCALE and skip is None else skip
     return Tensor(name, dims, dtype, read, owner=owner, affine=affine, skip=skip)

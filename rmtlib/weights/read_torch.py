@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .by_type import knows
-from .limits import check_member
+from .limits import check_member, member_names
 from .read_numpy import choose, nested, read_arrays
 from .read_torchscript import read_exported, read_torchscript
 from .tensors import Owner, Tensor, WeightsError, require
@@ -29,7 +29,7 @@ OWNERS = {  # which tensors of a module its type speaks for
 
 def read_torch(path: Path) -> list[Tensor]:
     """The weights in a checkpoint, a TorchScript archive or an exported program; the rest of it is listed as skipped."""
-    members = _members(path)
+    members = member_names(path)
     if any(re.match(r"[^/]+/code/", name) for name in members):
         return read_torchscript(path)
     if any(name.endswith("weights/model_weights_config.json") for name in members):
@@ -54,16 +54,6 @@ def _without(content: Mapping, weights: Mapping) -> dict:
         for key, value in content.items()
         if value is not weights
     }
-
-
-def _members(path: Path) -> list[str]:
-    if not zipfile.is_zipfile(path):
-        return []
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
-    except Exception as error:
-        raise WeightsError(f"{path} cannot be read as a torch checkpoint ({error}); download it again, or {REMEDY}") from error
 
 
 def _load(path: Path, members: list[str]):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .foreign import foreign
-from .limits import within_limits
+from .limits import member_names, within_limits
 from .read_flax import read_flax
 from .read_gguf import read_gguf
 from .read_keras import read_hdf5, read_keras_archive, read_keras_model
@@ -146,15 +145,16 @@ def _pipeline(path: Path) -> Source:
     tensors = []
     for part in sorted(json_object(path / "model_index.json")):
         folder = path / part
-        if Path(part).name == part and folder.is_dir() and any(folder.glob(f"*{end}") for end in (".safetensors", ".bin")):
-            tensors += [_renamed(tensor, f"{part}.{tensor.name}") for tensor in _open_folder(folder).tensors]
+        if _stays(part) and folder.is_dir() and any(file.suffix in (".safetensors", ".bin") for file in folder.iterdir()):
+            tensors += [replace(tensor, name=f"{part}.{tensor.name}") for tensor in _open_folder(folder).tensors]
     if not tensors:
         raise WeightsError(f"folder {path} holds a pipeline without weights")
     return Source(tensors)
 
 
-def _renamed(tensor: Tensor, name: str) -> Tensor:
-    return replace(tensor, name=name)
+def _stays(name: str) -> bool:
+    """Whether a name that a file gives is one in its own folder."""
+    return name not in ("", ".", "..") and not re.search(r"[/\\:\0]", name)
 
 
 def _open_file(path: Path) -> list[Tensor]:
@@ -185,7 +185,7 @@ def _foreign(path: Path, start: bytes) -> str | None:
     told = foreign(path, start)
     if told is not None or path.suffix.lower() not in TORCH:
         return told
-    if start[:2] == b"PK" or start[:1] == b"\x80" or zipfile.is_zipfile(path):
+    if start[:2] == b"PK" or start[:1] == b"\x80" or member_names(path):
         return None
     if start[:2] == b"\x1f\x8b" or start[257:262] == b"ustar":
         return "it is packed: unpack it first"
@@ -208,11 +208,7 @@ def _by_content(path: Path, start: bytes) -> Callable[[Path], list[Tensor]] | No
     if re.match(rb".{6}\x00\x00\{\s*\"", start, re.DOTALL):
         return read_safetensors
     if start[:2] == b"PK":
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-        except Exception:  # damaged: its suffix decides, and its reader says so
-            return None
+        names = member_names(path)
         if "model.weights.h5" in names:
             return read_keras_archive
         if any(name.endswith(("/data.pkl", "/model_weights_config.json", "serialized_state_dict.pt")) for name in names):
@@ -254,7 +250,7 @@ def _sharded(path: Path) -> list[Tensor]:
     if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
         raise WeightsError(f"{path} is no index of a sharded checkpoint: it has no weight_map of tensor names to file names")
     names = sorted(set(shards.values()))
-    if outside := [shard for shard in names if Path(shard).name != shard or "\\" in shard or shard.endswith(".json")]:
+    if outside := [shard for shard in names if not _stays(shard) or shard.endswith(".json")]:
         raise WeightsError(f"{path} names files outside its folder: {', '.join(outside)}")
     if missing := [shard for shard in names if not (path.parent / shard).is_file()]:
         raise WeightsError(f"{path} names {len(missing)} of {len(names)} shards that are missing: {', '.join(missing)}")
