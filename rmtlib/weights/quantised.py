@@ -335,7 +335,7 @@ def _affine(tensor: Tensor, affine: Affine, known: Mapping[str, Tensor]) -> dict
     """An integer tensor of ONNX with its scale and zero point."""
     scale, zero = known.get(affine.scale), known.get(affine.zero)
     if tensor.owner is not None and tensor.owner.type == "onnx MatMulNBits":
-        return _few_bits(tensor, scale, zero)
+        return _few_bits(tensor, tensor.owner, scale, zero)
     if scale is None or scale.dtype not in FLOATS or (affine.zero and zero is None):
         return {tensor.name: replace(tensor, skip=f"quantised: {tensor.dtype} whose scale is computed, not stored")}
     axis, block = affine.axis % max(len(tensor.shape), 1), affine.block
@@ -359,9 +359,9 @@ def _affine(tensor: Tensor, affine: Affine, known: Mapping[str, Tensor]) -> dict
     return {tensor.name: whole} | {p.name: replace(p, skip=f"scale or zero point of {tensor.name}") for p in parts}
 
 
-def _few_bits(tensor: Tensor, scale: Tensor | None, zero: Tensor | None) -> dict[str, Tensor]:
+def _few_bits(tensor: Tensor, node: Owner, scale: Tensor | None, zero: Tensor | None) -> dict[str, Tensor]:
     """onnxruntime's MatMulNBits: rows of blocks, packed with the lowest bits first, as are their zero points."""
-    options = tensor.owner.options
+    options = node.options
     n_out, n_in, bits, block = (int(options.get(key) or 0) for key in ("N", "K", "bits", "block_size"))
     parts = [part for part in (scale, zero) if part is not None]
     count = -(-n_in // block) if block else 0
@@ -389,6 +389,6 @@ def _few_bits(tensor: Tensor, scale: Tensor | None, zero: Tensor | None) -> dict
         return ((q - middle) * factor).reshape(n_out, -1)[:, :n_in]
 
     members = {"weight": tensor, "scale": scale} | ({"zero": zero} if zero is not None else {})
-    owner = Owner("torch Linear", "weight", {}, tensor.owner.ground)
+    owner = Owner("torch Linear", "weight", {}, node.ground)
     whole = _made(tensor.name, (n_out, n_in), f"{bits} bits in ONNX", members, compute, owner=owner)
     return {tensor.name: whole} | {p.name: replace(p, skip=f"scale or zero point of {tensor.name}") for p in parts}

@@ -19,7 +19,7 @@ INTEGERS = {"MatMulInteger": 1, "ConvInteger": 0}  # and the axis of their outpu
 # Where the quantised nodes keep scale and zero point of their weights: (weight, scale, zero point), by their inputs.
 QUANTISED = {"QLinearConv": (3, 4, 5), "QLinearMatMul": (3, 4, 5), "QGemm": (3, 4, 5)}
 # Inputs that are scales and zero points, whatever their names.
-SCALES = {
+SCALES: dict[str, tuple[int, ...]] = {
     "DequantizeLinear": (1, 2),
     "QuantizeLinear": (1, 2),
     "MatMulInteger": (2, 3),
@@ -96,8 +96,8 @@ def _visit(node, scope: dict, uses: dict) -> None:
     sources = [scope.get(name) for name in node.input]
     first = sources[0] if sources else None
     for place in SCALES.get(node.op_type, ()):
-        if place < len(sources) and sources[place]:
-            uses.setdefault(sources[place][0], (SCALE, place, {}))
+        if place < len(sources) and (source := sources[place]):
+            uses.setdefault(source[0], (SCALE, place, {}))
     if first is not None and node.op_type in PASSING:
         scope[node.output[0]] = first
         return
