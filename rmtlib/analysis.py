@@ -337,13 +337,16 @@ def analyse_network(
     a = checks.integer(a, "a", at_least=1)
     workers = parallel.processors() if workers is None else checks.integer(workers, "workers", at_least=1)
     if not isinstance(weights, Mapping):
-        raise ValueError(f"weights must be a mapping of names to layers, as load_weights gives; got {type(weights).__name__}")
+        msg = f"weights must be a mapping of names to layers, as load_weights gives; got {type(weights).__name__}"
+        raise ValueError(msg)
     if csv is not None and not Path(csv).parent.is_dir():
-        raise ValueError(f"csv must be a file in a folder that exists; got {str(csv)!r}")
+        msg = f"csv must be a file in a folder that exists; got {str(csv)!r}"
+        raise ValueError(msg)
     names = list(weights)
     if not names:
         skipped = "; ".join(f"{s.name} {tuple(s.shape)}: {s.reason}" for s in getattr(weights, "skipped", ())[:5])
-        raise ValueError(f"weights holds no matrix to analyse{f' (skipped: {skipped})' if skipped else ''}")
+        msg = f"weights holds no matrix to analyse{f' (skipped: {skipped})' if skipped else ''}"
+        raise ValueError(msg)
 
     def analysed(name, layer):
         try:

@@ -82,7 +82,8 @@ def download(url: str, known_hash: str, folder) -> Path:
         with atomic_file(target) as partial:
             pooch.HTTPDownloader(progressbar=True, chunk_size=CHUNK)(url, str(partial), None)
             if not intact(partial, known_hash):
-                raise DownloadError(f"what arrived does not match the known hash {known_hash}")
+                msg = f"what arrived does not match the known hash {known_hash}"
+                raise DownloadError(msg)
     except DownloadError:
         raise
     except (OSError, ValueError) as error:

@@ -85,7 +85,8 @@ class Law(ABC):
         p = np.asarray(p, dtype=np.float64)
         good = (p >= 0) & (p <= 1)
         if not good.all():
-            raise ValueError(f"p must hold probabilities from 0 to 1; got {p[~good].flat[0]:g}")
+            msg = f"p must hold probabilities from 0 to 1; got {p[~good].flat[0]:g}"
+            raise ValueError(msg)
         low, high = self.support()
         return _fill(p, (p > 0) & (p < 1), self._ppf, np.where(p == 0, low, high))
 
@@ -350,7 +351,8 @@ class MarchenkoPastur(Law):
 
     def __post_init__(self):
         if checks.positive(self.q, "q") > 1:
-            raise ValueError(f"q = m/n must be at most 1; got {self.q!r}: transpose the matrix, so that n >= m")
+            msg = f"q = m/n must be at most 1; got {self.q!r}: transpose the matrix, so that n >= m"
+            raise ValueError(msg)
         checks.positive(self.sigma, "sigma")
 
     @property
@@ -744,7 +746,8 @@ def _fill(x, where, function, out=None):
 def _without_nan(x):
     x = np.asarray(x, dtype=np.float64)
     if np.isnan(x).any():
-        raise ValueError("x must not hold nan")
+        msg = "x must not hold nan"
+        raise ValueError(msg)
     return x
 
 
@@ -752,7 +755,8 @@ def _lengths(L):
     L = np.asarray(L, dtype=np.float64)
     good = np.isfinite(L) & (L > 0)
     if not good.all():
-        raise ValueError(f"L must be finite and above 0, in mean spacings; got {L[~good].flat[0]:g}")
+        msg = f"L must be finite and above 0, in mean spacings; got {L[~good].flat[0]:g}"
+        raise ValueError(msg)
     return L
 
 

@@ -176,7 +176,8 @@ def spacing_null(n: int, *, method: str = "broadened", a: int = 15, degree: int 
         return simulate_spacing_null((m, m), method=method, a=a, degree=degree)
     sizes, quantiles = tables[name]
     if n > sizes[-1]:
-        raise ValueError(f"n must be at most {sizes[-1]:.0f}, the end of the table of nulls; got {n}")
+        msg = f"n must be at most {sizes[-1]:.0f}, the end of the table of nulls; got {n}"
+        raise ValueError(msg)
     scaled = [np.interp(np.log(n), np.log(sizes), column) for column in quantiles.T]
     return NullLaw(n, np.array(scaled) / np.sqrt(n), probabilities)
 

@@ -140,7 +140,8 @@ def number_variance_curve(xi, L, *, centers: str = "uniform", a: int | None = No
     xi, L = _arguments(xi, L, centers)
     L = np.atleast_1d(L)
     if L.ndim > 1:
-        raise ValueError(f"L must be a number or one-dimensional; got shape {L.shape}")
+        msg = f"L must be a number or one-dimensional; got shape {L.shape}"
+        raise ValueError(msg)
     pieces = [_square_deviations(xi, length, centers) for length in L]
     values = np.array([_mean(*piece) for piece in pieces])
     errors = np.array([_standard_error(*piece, BLOCK * length) for piece, length in zip(pieces, L, strict=True)])
@@ -212,11 +213,13 @@ def _arguments(xi, L, centers):
     wrong = ~((L > 0) & (L < extent))
     if wrong.any():
         expected = f"above 0 and shorter than the spectrum of {extent:.4g} mean spacings"
-        raise ValueError(f"L must be {expected}; got {_listed(L[wrong])}")
+        msg = f"L must be {expected}; got {_listed(L[wrong])}"
+        raise ValueError(msg)
     if centers == "levels" and L.size:
         longest = 2 * np.minimum(xi - xi[0], xi[-1] - xi).max()
         if L.max() > longest:
-            raise ValueError(f"L must be at most {longest:.4g} for an interval centred on a level to fit; got {L.max():.4g}")
+            msg = f"L must be at most {longest:.4g} for an interval centred on a level to fit; got {L.max():.4g}"
+            raise ValueError(msg)
     return xi, L
 
 

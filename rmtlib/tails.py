@@ -137,14 +137,17 @@ def hill(x, k) -> HillEstimate:
     x = checks.levels(x, "x")
     counts = np.asarray(k)
     if not np.issubdtype(counts.dtype, np.integer) or counts.size == 0 or counts.min() < 1 or counts.max() >= len(x):
-        raise ValueError(f"k must be whole numbers from 1 to {len(x) - 1}, one less than there are levels; got {k!r}")
+        msg = f"k must be whole numbers from 1 to {len(x) - 1}, one less than there are levels; got {k!r}"
+        raise ValueError(msg)
     threshold = x[-1 - counts]
     if threshold.min() <= 0:
-        raise ValueError(f"x must be above 0 where it is used; level {counts.max()} from the top is {threshold.min():.3g}")
+        msg = f"x must be above 0 where it is used; level {counts.max()} from the top is {threshold.min():.3g}"
+        raise ValueError(msg)
     descending = np.log(x[-counts.max() - 1 :][::-1])
     excess = np.cumsum(descending)[counts - 1] / counts - descending[counts]
     if excess.min() <= 1e-14 * np.abs(descending).max():
-        raise ValueError("x has equal levels at its upper end: there is no tail to measure; use a larger k")
+        msg = "x has equal levels at its upper end: there is no tail to measure; use a larger k"
+        raise ValueError(msg)
     return HillEstimate(*(part[()] for part in (counts, threshold, 1 + 1 / excess, 1 / (excess * np.sqrt(counts)))))
 
 
@@ -192,7 +195,8 @@ def fit_power_law(x, *, xmin: float | None = None, min_tail: int = 50) -> PowerL
     xmin = checks.positive(xmin, "xmin")
     tail = x[np.searchsorted(x, xmin) :]
     if len(tail) < min_tail or tail[-1] == xmin:
-        raise ValueError(f"xmin must leave at least {min_tail} levels that are not all equal to it; {xmin:g} leaves {len(tail)}")
+        msg = f"xmin must leave at least {min_tail} levels that are not all equal to it; {xmin:g} leaves {len(tail)}"
+        raise ValueError(msg)
     exponent, statistic = _exponents_and_distances(np.log(np.concatenate([[xmin], tail])), np.array([0]), drop_first=True)
     return _result(exponent[0], statistic[0], xmin, len(tail), len(x))
 
@@ -315,7 +319,8 @@ def _candidates(x, min_tail):
     first = np.flatnonzero(np.diff(x, prepend=-np.inf))
     found = first[(first <= len(x) - min_tail) & (x[first] > 0) & (x[first] < x[-1])]
     if len(found) == 0:
-        raise ValueError(f"x must have at least {min_tail} levels above 0 that are not all equal, for a tail to begin there")
+        msg = f"x must have at least {min_tail} levels above 0 that are not all equal, for a tail to begin there"
+        raise ValueError(msg)
     return found
 
 

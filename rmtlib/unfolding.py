@@ -134,15 +134,19 @@ def _broadened(nu, a, edges):
     m = len(nu)
     needed, words = (4 * a + 2, "4 a + 2") if edges == "drop" else (2 * a + 1, "2 a + 1")
     if m < needed:
-        raise ValueError(f"nu must hold at least {words} = {needed} levels to be broadened over a = {a} neighbours; got {m}")
+        msg = f"nu must hold at least {words} = {needed} levels to be broadened over a = {a} neighbours; got {m}"
+        raise ValueError(msg)
     kernels = np.arange(a, m - a) if edges == "drop" else np.arange(m)
     levels = nu[2 * a : m - 2 * a] if edges == "drop" else nu
     widths = (nu[np.minimum(kernels + a, m - 1)] - nu[np.maximum(kernels - a, 0)]) / 2
     narrow = np.argmin(widths)
     if widths[narrow] <= 8 * np.finfo(np.float64).eps * np.abs(nu[[0, -1]]).max():
-        raise ValueError(
+        msg = (
             f"nu holds coinciding levels: the {a} levels on either side of nu = {nu[kernels[narrow]]:.6g} have no width, "
             "and a degenerate spectrum has no level spacing"
+        )
+        raise ValueError(
+            msg
         )
     return _staircase(levels, nu[kernels], widths)
 
@@ -162,9 +166,11 @@ def _marchenko_pastur(nu, shape, sigma):
     from . import laws
 
     if shape is None:
-        raise ValueError("shape of the matrix, (n_out, n_in), is needed by method='marchenko_pastur'; got None")
+        msg = "shape of the matrix, (n_out, n_in), is needed by method='marchenko_pastur'; got None"
+        raise ValueError(msg)
     if len(shape) != 2 or min(shape) != len(nu):
-        raise ValueError(f"shape must be (n_out, n_in) of a matrix with as many singular values as nu, {len(nu)}; got {shape}")
+        msg = f"shape must be (n_out, n_in) of a matrix with as many singular values as nu, {len(nu)}; got {shape}"
+        raise ValueError(msg)
     m, n = sorted(shape)
     if sigma is None:
         middle = slice(m // 10, m - m // 10)
@@ -178,9 +184,11 @@ def _marchenko_pastur(nu, shape, sigma):
 def _polynomial(nu, degree):
     m = len(nu)
     if m < degree + 2:
-        raise ValueError(f"nu must hold at least degree + 2 = {degree + 2} levels; got {m}")
+        msg = f"nu must hold at least degree + 2 = {degree + 2} levels; got {m}"
+        raise ValueError(msg)
     if nu[0] == nu[-1]:
-        raise ValueError(f"nu holds {m} coinciding levels: a degenerate spectrum has no level spacing")
+        msg = f"nu holds {m} coinciding levels: a degenerate spectrum has no level spacing"
+        raise ValueError(msg)
     fit = np.polynomial.Polynomial.fit(nu, np.arange(m) + 0.5, degree)
     xi = fit(nu)
     turns = fit.deriv().roots()
@@ -188,8 +196,11 @@ def _polynomial(nu, degree):
     visited = np.union1d(nu, turns)
     falls = np.concatenate((nu[:-1][(np.diff(xi) <= 0) & (np.diff(nu) > 0)], visited[:-1][np.diff(fit(visited)) < -1]))
     if len(falls):
-        raise ValueError(
+        msg = (
             f"the polynomial of degree {degree} is no staircase: it falls above nu = {falls[0]:.6g}; "
             "take a lower degree, or leave out the outliers"
+        )
+        raise ValueError(
+            msg
         )
     return xi
