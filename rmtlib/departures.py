@@ -246,12 +246,17 @@ def coarse(W) -> int | None:
 
 
 def _neighbours(W):
-    W = W[W.any(axis=1)].astype(np.float64)
-    if len(W) < 6:
+    lengths = np.sqrt(np.einsum("ij,ij->i", W, W, dtype=np.float64))
+    if not lengths.all():
+        W, lengths = W[lengths > 0], lengths[lengths > 0]
+    half = len(W) // 2
+    if half < 3:
         return 0.0, 1.0
-    W /= np.sqrt(np.einsum("ij,ij->i", W, W))[:, None]
-    far = np.roll(W, -(len(W) // 2), axis=0)[:-1]
-    differences = np.einsum("ij,ij->i", W[:-1], W[1:] - far)
+
+    def cosines(apart):
+        return np.einsum("ij,ij->i", W[:-apart], W[apart:], dtype=np.float64) / (lengths[:-apart] * lengths[apart:])
+
+    differences = cosines(1) - np.concatenate([cosines(half), cosines(len(W) - half)])[:-1]
     k, squares = len(differences), differences @ differences
     if squares == 0:
         return 0.0, 1.0

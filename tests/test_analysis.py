@@ -103,7 +103,7 @@ def test_the_parts_are_those_of_the_single_functions(noise):
         np.testing.assert_array_equal(getattr(noise, side).moving_mean, expected.moving_mean)
 
 
-def test_a_square_layer_needs_less_than_three_times_its_memory():
+def test_a_square_layer_needs_few_times_its_memory():
     W = rmtlib.ensembles.gaussian((900, 900), 4).astype(np.float32)
     rmtlib.analyse(W[:100, :100])
     for biwhiten, copies in ((False, 3), (True, 4.5)):
