@@ -481,9 +481,10 @@ def _biwhitened(W, a, missing):
         missing["sizes"] = str(error)
         return None, None
     if not noise.biwhitened.settled:
+        why = "noise and signal could not be told apart" if noise.bulk else "no bulk could be fitted to what they leave"
+        rounds = noise.biwhitened.iterations
         missing["noise sizes"] = (
-            f"they did not settle in {noise.biwhitened.iterations} rounds: "
-            "noise and signal could not be told apart, so the counts by total sizes stand beside"
+            f"they did not settle in {rounds} round{'s' * (rounds > 1)}: {why}; look at total sizes beside them"
         )
     return noise, total
 

@@ -100,7 +100,7 @@ def sparse_null(W, rng=0) -> SparseNull:
     Notes
     -----
     The entries that are not zero change places among themselves, so that their law is kept, and get random signs. The edge is the
-    largest level of 5 draws and once more their range: the largest level of a sixth draw exceeds it about once in 50.
+    largest level of 5 draws and twice their range: one matrix of noise in 100 has a level above it.
     """
     W, rng = checks.matrix(W), np.random.default_rng(rng)
     place = np.nonzero(W)
@@ -114,7 +114,7 @@ def sparse_null(W, rng=0) -> SparseNull:
             for side, vectors in (("input", found.input_vectors), ("output", found.output_vectors)):
                 qvalue = unit_rows_test(vectors, 1).qvalue
                 rejected[side] = int(np.count_nonzero(qvalue < FALSE_DISCOVERY_RATE))
-    return SparseNull(float(max(largest) + np.ptp(largest)), rejected)
+    return SparseNull(float(max(largest) + 2 * np.ptp(largest)), rejected)
 
 
 def correlation(W) -> Correlation:
@@ -136,7 +136,7 @@ def correlation(W) -> Correlation:
 
     Notes
     -----
-    Of every row the cosine with the next one is compared with that with the row half of the matrix away, which a direction
+    Of every row the cosine with the next one is compared with that with the row a third of the matrix away, which a direction
     common to all rows raises as well. Over the k differences, which are uncorrelated in noise of any sizes,
     :math:`\sum d / \sqrt{\sum d^2}` is close to Student's t.
     """
@@ -249,14 +249,14 @@ def _neighbours(W):
     lengths = np.sqrt(np.einsum("ij,ij->i", W, W, dtype=np.float64))
     if not lengths.all():
         W, lengths = W[lengths > 0], lengths[lengths > 0]
-    half = len(W) // 2
-    if half < 3:
+    lag = len(W) // 3  # half of the rows would pair each of them with the same other one twice
+    if lag < 2:
         return 0.0, 1.0
 
     def cosines(apart):
         return np.einsum("ij,ij->i", W[:-apart], W[apart:], dtype=np.float64) / (lengths[:-apart] * lengths[apart:])
 
-    differences = cosines(1) - np.concatenate([cosines(half), cosines(len(W) - half)])[:-1]
+    differences = cosines(1) - np.concatenate([cosines(lag), cosines(len(W) - lag)])[:-1]
     k, squares = len(differences), differences @ differences
     if squares == 0:
         return 0.0, 1.0

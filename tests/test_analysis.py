@@ -209,6 +209,229 @@ def test_a_half_window_of_zero_is_refused():
         rmtlib.analyse(rmtlib.ensembles.gaussian((80, 80), 0), a=0)
 
 
+# Sizes of neurons
+
+
+def unequal(shape, seed, strengths=()):
+    """Noise, with planted directions if wanted, whose rows and columns differ in size."""
+    rng = np.random.default_rng(seed)
+    noise = rmtlib.ensembles.spiked(shape, rng, strengths=strengths).matrix if strengths else rng.standard_normal(shape)
+    rows, columns = (np.exp(0.5 * rng.standard_normal(side)) for side in shape)
+    return rows[:, None] * noise * columns
+
+
+@pytest.fixture(scope="module")
+def sized():
+    return rmtlib.analyse(unequal((200, 150), 0), name="sized")
+
+
+def test_what_sizes_explain_is_said(sized):
+    assert sized.bulk.n_outliers > 20
+    assert sized.biwhitened.bulk.n_outliers == 0
+    assert sized.total is sized.biwhitened
+    assert re.search(r"\d+ levels above .*, none once the sizes of neurons are taken out", sized.summary)
+    assert re.search(r"the sizes of rows spread by \d\d%; the sizes of columns spread by \d\d%$", sized.summary)
+    row = sized.row()
+    assert (row["outliers_biwhitened"], row["input_rejected_biwhitened"], row["output_rejected_total"]) == (0, 0, 0)
+    assert row["output_rejected"] == len(sized.informative["output"]) / 150 > 0.03
+    assert 0.4 < row["row_spread"] < 0.7
+
+
+def test_what_sizes_do_not_explain_stays():
+    found = rmtlib.analyse(unequal((300, 200), 1, [3.0, 5.0, 30.0]))
+    assert found.biwhitened.biwhitened.settled
+    assert found.row()["outliers_biwhitened"] == 3 < found.row()["outliers"]
+    assert "3 once the sizes of neurons are taken out" in found.summary
+    # a strong direction is not its size: without total sizes it is spread over many levels
+    assert found.total is not found.biwhitened
+    assert found.row()["outliers_total"] > 10
+
+
+def test_the_biwhitened_parts_are_those_of_the_single_functions(sized):
+    taken = rmtlib.biwhiten(unequal((200, 150), 0))
+    s = rmtlib.spectrum(taken.matrix)
+    assert sized.biwhitened.bulk == rmtlib.fit_marchenko_pastur(s.nu, s.shape)
+    for side in ("input", "output"):
+        expected = rmtlib.porter_thomas(getattr(s, f"{side}_vectors")).pvalue
+        np.testing.assert_array_equal(getattr(sized.biwhitened, side).pvalue, expected)
+    assert sized.row_spread == taken.row_spread
+    np.testing.assert_array_equal(sized.biwhitened.biwhitened.matrix, taken.matrix)
+
+
+def test_without_biwhitening_the_rest_is_the_same(sized):
+    plain = rmtlib.analyse(unequal((200, 150), 0), name="sized", biwhiten=False)
+    assert plain.biwhitened is plain.total is plain.row_spread is plain.row()["outliers_biwhitened"] is None
+    assert plain.bulk == sized.bulk
+    assert "sizes" not in plain.summary
+
+
+def test_where_the_noise_does_not_settle_both_counts_are_told(sized):
+    other = replace(sized.total, bulk=replace(sized.total.bulk, n_outliers=17))
+    unsettled = replace(sized.biwhitened, biwhitened=replace(sized.biwhitened.biwhitened, settled=False))
+    summary = replace(sized, biwhitened=unsettled, total=other).summary
+    assert "none once the sizes of neurons are taken out as far as they are noise, which did not settle, 17 by all" in summary
+
+
+def test_an_unsettled_matrix_is_missing_its_noise_sizes():
+    rng = np.random.default_rng(0)
+    half = rng.standard_normal((120, 60)) @ rng.standard_normal((60, 120)) / 16 + 0.01 * rng.standard_normal((120, 120))
+    found = rmtlib.analyse(half)
+    assert not found.row()["sizes_settled"]
+    assert "did not settle" in found.missing["noise sizes"]
+    assert "gap above the lowest 60" in found.missing["spacings, number variance"]
+    assert found.xi is found.spacing is found.number_variance is None
+    assert found.ratio is not None
+
+
+def test_the_exponent_stands_beside_that_of_noise(sized):
+    row = sized.row()
+    nu = sized.biwhitened.nu
+    assert row["alpha"] == rmtlib.tails.fit_power_law(sized.nu**2).exponent
+    assert row["alpha_biwhitened"] == rmtlib.tails.fit_power_law(nu**2).exponent
+    noise = rmtlib.tails.noise_exponent((200, 150))
+    assert (row["alpha_noise"], row["alpha_noise_sd"]) == (noise.mean, noise.standard_deviation)
+    assert row["stable_rank"] == pytest.approx(np.sum(sized.nu**2) / sized.nu[-1] ** 2)
+
+
+# What can be said is said
+
+
+@pytest.mark.parametrize(("levels", "a"), [(17, 2), (44, 5), (45, 7), (76, 7), (77, 15)])
+def test_from_16_levels_on_bulk_and_vectors_and_from_45_on_spacings(levels, a):
+    found = rmtlib.analyse(rmtlib.ensembles.gaussian((200, levels), levels))
+    assert found.a == a
+    assert found.bulk is not None
+    assert found.biwhitened.bulk is not None
+    assert (found.spacing is None) == (found.row()["number_variance_ratio"] is None) == (levels < 45)
+    if levels < 45:
+        assert found.missing["spacings, number variance"] == f"{levels} levels are too few, they need 45"
+        assert "they need 45" in found.summary
+        assert len(found.plot().axes) == 4
+        assert "spacings  " not in repr(found)
+    assert ("alpha" in found.missing) == (levels < 64) == (found.alpha is None)
+
+
+def test_noise_of_77_levels_is_never_refused():
+    # 6 of the first 60 seeds had unfolded levels whose mean spacing lies below 0.8
+    for seed in range(12):
+        found = rmtlib.analyse(rmtlib.ensembles.gaussian((77, 77), seed), biwhiten=False)
+        assert found.spacing is not None, found.missing
+
+
+def test_a_wide_half_window_gives_way_to_one_that_the_levels_can_afford():
+    W = rmtlib.ensembles.gaussian((120, 100), 0)
+    assert rmtlib.analyse(W, a=20, biwhiten=False).a == 20
+    assert rmtlib.analyse(W, a=21, biwhiten=False).a == 15
+
+
+def test_a_zero_level_is_left_out_and_named():
+    W = rmtlib.ensembles.gaussian((100, 100), 0)
+    found = rmtlib.analyse(W - W.mean(axis=1, keepdims=True))
+    assert found.rank == len(found.nu) == 99
+    assert found.row()["levels"] == 100
+    assert found.missing == {"zero levels": "1 level that is zero is left out, with its vectors"}
+    assert found.bulk == rmtlib.fit_marchenko_pastur(found.nu, (100, 99))
+    assert found.summary.endswith("nothing found that noise would not show; zero levels: " + found.missing["zero levels"])
+
+
+def test_a_product_of_low_rank_has_rank_levels_and_vectors():
+    rng = np.random.default_rng(0)
+    product = rng.standard_normal((120, 9)) @ rng.standard_normal((9, 100))
+    for W in (product, product.astype(np.float32)):
+        found = rmtlib.analyse(W)
+        assert found.rank == len(found.nu) == len(found.input.pvalue) == 9
+        assert found.bulk is found.spacing is found.biwhitened is found.alpha is None
+        assert found.summary == (
+            "matrix: rank 9 of 100; no vector that noise would not show; "
+            "bulk, outliers, spacings, number variance, sizes, alpha: they need a full spectrum, and the matrix has rank 9 of 100"
+        )
+        assert found.row()["levels"] == 100
+
+
+def test_rows_of_zeros_are_left_out_and_named():
+    W = rmtlib.ensembles.gaussian((100, 80), 0)
+    padded = np.insert(W, [3, 50], 0, axis=0)
+    found, expected = rmtlib.analyse(padded), rmtlib.analyse(W)
+    assert found.shape == (102, 80)
+    assert found.missing["rows of zeros"] == "2 left out: they have no size and no part in a vector"
+    np.testing.assert_allclose(found.nu, expected.nu, rtol=1e-12)
+    assert found.biwhitened.bulk.outlier_edge == pytest.approx(expected.biwhitened.bulk.outlier_edge)
+
+
+def test_a_matrix_without_sizes_says_why():
+    # a block of zeros that no factors of rows and columns can make up for
+    W = rmtlib.ensembles.gaussian((60, 60), 0)
+    W[:40, :25] = 0
+    found = rmtlib.analyse(W)
+    assert found.biwhitened is None
+    assert "biwhitened" in found.missing["sizes"]
+
+
+def test_levels_outside_a_small_bulk_are_called_what_they_are(noise):
+    small = replace(noise, bulk=replace(noise.bulk, bulk_fraction=0.16, n_outliers=30))
+    assert "30 levels above a bulk that holds 16% of them" in small.summary
+    smaller = replace(noise, bulk=replace(noise.bulk, bulk_fraction=0.05, n_outliers=30))
+    assert "the levels follow no Marchenko-Pastur law (bulk of 5%), so outliers are not counted" in smaller.summary
+    assert smaller.row()["outliers"] is None
+    assert "30" not in smaller.summary
+
+
+def test_a_single_layer_speaks_of_its_spacings_and_a_network_by_q(noise):
+    words = "noise: spacings that are not the GOE's (q = 0.04)"
+    assert replace(noise, spacing_qvalue=0.04).summary == words
+    assert "spacings" not in replace(noise, spacing_qvalue=0.06).summary
+    rng = np.random.default_rng(5)
+    weights = {f"fc{i}": W for i, W in enumerate(rng.standard_normal((2, 100, 90)))}
+    blocks = np.zeros((180, 180))
+    blocks[:90, :90], blocks[90:, 90:] = rng.standard_normal((2, 90, 90))
+    seen = []
+    table = rmtlib.analyse_network(
+        {**weights, "blocks": blocks}, biwhiten=False, progress=False, on_layer=lambda layer: seen.append(layer.summary)
+    )
+    assert table["spacing_qvalue"][2] < 0.05
+    assert f"spacings that are not the GOE's (q = {table['spacing_qvalue'][2]:.2g})" in table["summary"][2]
+    assert not any("GOE" in summary for summary in seen)
+
+
+# What the null does not cover
+
+
+def test_a_sparse_matrix_is_compared_with_its_own_zeros():
+    rng = np.random.default_rng(0)
+    W = rng.standard_normal((150, 150)) * (rng.random((150, 150)) < 0.05)
+    found = rmtlib.analyse(W)
+    assert found.bulk is None or found.bulk.n_outliers or found.bulk.bulk_fraction < 0.9
+    assert re.search(r"95% of the entries are zero.* no levels above that of the same zeros on other noise", found.summary)
+    assert "above the bulk" not in found.summary
+
+
+def test_correlated_columns_are_named():
+    rng = np.random.default_rng(0)
+    W = rng.standard_normal((150, 100))
+    for i in range(1, 100):
+        W[:, i] = 0.9 * W[:, i - 1] + np.sqrt(0.19) * W[:, i]
+    assert re.search(r"levels above .*neighbouring columns are correlated \(mean 0\.[89]\d\)", rmtlib.analyse(W).summary)
+
+
+def test_a_product_of_gaussian_matrices_has_no_outliers():
+    rng = np.random.default_rng(0)
+    summary = rmtlib.analyse(rng.standard_normal((300, 300)) @ rng.standard_normal((300, 300))).summary
+    assert "the levels follow no Marchenko-Pastur law" in summary
+    assert "above" not in summary
+
+
+def test_variance_that_is_no_product_is_named():
+    W = rmtlib.ensembles.gaussian((120, 120), 0)
+    W[:40, :40] *= 2
+    assert "its variance is no product of row and column sizes (blocks from" in rmtlib.analyse(W).summary
+
+
+def test_few_bit_entries_are_named():
+    W = np.round(4 * rmtlib.ensembles.gaussian((120, 100), 0)) / 4
+    W[W == 0] = 0.25
+    assert re.search(r"the entries lie on a grid of some \d\d values", rmtlib.analyse(W).summary)
+
+
 # Networks
 
 
