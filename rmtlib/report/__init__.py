@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -78,7 +79,8 @@ def make_report(
             table = analysed(network, csv=csv, on_layer=lambda analysis: analyses.update({analysis.name: analysis}))
         except UserWarning:
             raise KeyboardInterrupt from None
-    shown = [analyses[name] for name in network if name in analyses]
+    qvalues = dict(zip(table["layer"], table.get("spacing_qvalue", ()), strict=False))
+    shown = [replace(analyses[name], spacing_qvalue=qvalues.get(name)) for name in network if name in analyses]
     name = Path(weights).name or weights
     write_atomically(html, page(shown, table, network, name=name, noise=noise_table).encode())
     return html, csv
