@@ -366,7 +366,8 @@ def analyse(layer, *, a: int = 15, biwhiten: bool = True, name: str | None = Non
     shape, missing = W.shape, {}
     W = _without_empty(W, missing)
     if W.min() == W.max():
-        raise ValueError(f"W is constant (every entry is {W.min():.6g}): it has rank 1 and no spectrum to analyse")
+        msg = f"W is constant (every entry is {W.min():.6g}): it has rank 1 and no spectrum to analyse"
+        raise ValueError(msg)
     decomposition = spectrum(W, deficient=True)
     nu, vectors = decomposition.nu, _vector_tests(decomposition)
     del decomposition
@@ -408,7 +409,8 @@ def _without_empty(W, missing):
     kept = [W.any(axis=axis) for axis in (1, 0)]
     empty = {what: int(np.count_nonzero(~k)) for what, k in zip(("row", "column"), kept, strict=True)}
     if not kept[0].any():
-        raise ValueError("W is zero: it has no spectrum to analyse")
+        msg = "W is zero: it has no spectrum to analyse"
+        raise ValueError(msg)
     for what, count in empty.items():
         if count:
             missing[f"{what}s of zeros"] = (
@@ -417,7 +419,8 @@ def _without_empty(W, missing):
     W = W[kept[0]][:, kept[1]] if any(empty.values()) else W
     if min(W.shape) < FEWEST_LEVELS:
         but = " without its empty rows and columns" if any(empty.values()) else ""
-        raise ValueError(f"W must have at least {FEWEST_LEVELS} levels to be analysed; got {min(W.shape)}{but}")
+        msg = f"W must have at least {FEWEST_LEVELS} levels to be analysed; got {min(W.shape)}{but}"
+        raise ValueError(msg)
     return W
 
 

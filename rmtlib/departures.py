@@ -170,7 +170,8 @@ def blocks(X) -> Blocks:
     """
     X = checks.matrix(X, "X")
     if min(X.shape) < FEWEST_BLOCKED:
-        raise ValueError(f"X must have at least {FEWEST_BLOCKED} rows and columns; got shape {X.shape}")
+        msg = f"X must have at least {FEWEST_BLOCKED} rows and columns; got shape {X.shape}"
+        raise ValueError(msg)
     grid = 12 if min(X.shape) >= 72 else 6
     cells = _cell_means(X, grid)
     deviations = cells - cells.mean(axis=0) - cells.mean(axis=1, keepdims=True) + cells.mean()

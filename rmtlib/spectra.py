@@ -103,9 +103,11 @@ def spectrum(W, vectors: bool = True, *, exact: bool = False, deficient: bool = 
     W = checks.matrix(W)
     low, high = float(W.min()), float(W.max())
     if low == high == 0:
-        raise ValueError("W is zero: it has no spectrum to analyse")
+        msg = "W is zero: it has no spectrum to analyse"
+        raise ValueError(msg)
     if low == high and not deficient:
-        raise ValueError(f"W is constant (every entry is {low:.6g}): it has rank 1 and no spectrum to analyse")
+        msg = f"W is constant (every entry is {low:.6g}): it has rank 1 and no spectrum to analyse"
+        raise ValueError(msg)
     result = None
     if not exact and 1e-100 < max(-low, high) < 1e100:
         result = by_gram(W, vectors)
@@ -115,10 +117,11 @@ def spectrum(W, vectors: bool = True, *, exact: bool = False, deficient: bool = 
     if zeros and deficient:
         nu, inputs, outputs = (part if part is None else part[zeros:] for part in (nu, inputs, outputs))
     elif zeros:
-        raise ValueError(
+        msg = (
             f"W is rank deficient: {zeros} of its {len(nu)} singular values are zero up to rounding; "
             f"remove dependent or empty rows and columns first ({_empty(W)})"
         )
+        raise ValueError(msg)
     return Spectrum(nu, inputs, outputs, W.shape)
 
 
@@ -152,7 +155,8 @@ def stable_rank(nu) -> float:
     """
     nu = checks.levels(nu, "nu")
     if nu[-1] <= 0 or nu[0] < 0:
-        raise ValueError("nu must hold singular values that are not negative, the largest above 0")
+        msg = "nu must hold singular values that are not negative, the largest above 0"
+        raise ValueError(msg)
     return float(np.sum((nu / nu[-1]) ** 2))
 
 

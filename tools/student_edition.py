@@ -32,7 +32,8 @@ def without_solutions(text: str) -> str:
     stripped = FENCED.sub("", GATED.sub("", _whole(text)))
     if left := LEFT.search(stripped):
         line = stripped[stripped.rfind("\n", 0, left.start()) + 1 :].split("\n", 1)[0]
-        raise ValueError(f"a solution cannot be told from the text around it: {line!r} has no end, or no beginning")
+        msg = f"a solution cannot be told from the text around it: {line!r} has no end, or no beginning"
+        raise ValueError(msg)
     return stripped
 
 

@@ -91,7 +91,9 @@ def _files(output) -> tuple[Path, Path]:
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"output must be in a folder that can be made; got {str(output)!r} ({error.strerror})") from error
+        msg = f"output must be in a folder that can be made; got {str(output)!r} ({error.strerror})"
+        raise ValueError(msg) from error
     if not os.access(stem.parent, os.W_OK):
-        raise ValueError(f"output must be in a folder that can be written to; got {str(output)!r}")
+        msg = f"output must be in a folder that can be written to; got {str(output)!r}"
+        raise ValueError(msg)
     return stem.with_name(f"{stem.name}.html"), stem.with_name(f"{stem.name}.csv")

@@ -102,7 +102,8 @@ def _spectral_norm(tensors, config):
         def normed(W, u, v, axis=axis):
             sigma = u.ravel().astype(np.float64) @ np.moveaxis(W, axis, 0).reshape(W.shape[axis], -1) @ v.ravel()
             if not sigma > 0:
-                raise WeightsError("its spectral norm is not above zero")
+                msg = "its spectral norm is not above zero"
+                raise WeightsError(msg)
             return W / sigma
 
         members = {"W": weight, "u": vectors[0], "v": vectors[1]}

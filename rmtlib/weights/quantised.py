@@ -144,7 +144,8 @@ def _gptq_or_awq(weight, extra, config):
             q = _unpacked(arrays["weight"], bits, 0)
             groups = arrays["g_idx"].astype(np.int64) if indices is not None else np.arange(n_in) // (n_in // group_count)
             if groups.min() < 0 or groups.max() >= group_count:
-                raise WeightsError("its g_idx points outside its groups")
+                msg = "its g_idx points outside its groups"
+                raise WeightsError(msg)
             middle = np.full((group_count, n_out), 2 ** (bits - 1))
             zero = middle if zeros is None else _unpacked(arrays["qzeros"], bits, 1) + first
             scale = as_float32(scales, arrays["scales"])
