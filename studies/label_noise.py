@@ -74,7 +74,7 @@ def taught_table(runs: Iterable[Run], layers: Mapping[tuple[float, int], rmtlib.
             "noise ends": s.bulk.outlier_edge if s.bulk else np.nan,
             "outliers": s.bulk.n_outliers if s.bulk else np.nan,
             "largest": s.nu[-1],
-            "spacing p": s.spacing.calibrated_pvalue,
+            "spacing p": s.spacing.calibrated_pvalue if s.spacing else np.nan,
             "p, large": ends.large,
             "p, small": ends.small,
         }

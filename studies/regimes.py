@@ -223,11 +223,16 @@ def describe(layers: Mapping[tuple[str, int], LayerAnalysis], initial_largest: M
     if unfitted := [key for key in layers if key not in bulks]:
         msg = f"layers must have a bulk that can be fitted; {', '.join(map(str, unfitted))} have none"
         raise ValueError(msg)
+    tested = {key: (s.spacing, s.number_variance) for key, s in layers.items() if s.spacing and s.number_variance}
+    if untested := [key for key in layers if key not in tested]:
+        msg = f"layers must have spacings that can be tested; {', '.join(map(str, untested))} have too few levels"
+        raise ValueError(msg)
+    curves = {key: curve for key, (_, curve) in tested.items()}
     rows = {
         (regime, seed): {
-            "spacing p, scipy": s.spacing.pvalue,
-            "spacing p, calibrated": s.spacing.calibrated_pvalue,
-            f"number variance beyond L = {LONG}": s.number_variance.values[s.number_variance.L > LONG].mean(),
+            "spacing p, scipy": tested[regime, seed][0].pvalue,
+            "spacing p, calibrated": tested[regime, seed][0].calibrated_pvalue,
+            f"number variance beyond L = {LONG}": curves[regime, seed].values[curves[regime, seed].L > LONG].mean(),
             "bulk fraction": bulks[regime, seed].bulk_fraction,
             "fitted edge over initial largest": bulks[regime, seed].nu_plus / initial_largest[seed],
             "levels above initial largest": np.sum(s.nu > initial_largest[seed]),
