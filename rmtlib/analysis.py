@@ -662,7 +662,7 @@ def analyse_network(
 
 
 def _not_analysed(name, shape, reason):
-    return {"layer": name, "shape": shape, "summary": f"{name}: not analysed: {reason}"}
+    return {"layer": name, "shape": shape, "summary": f"{name}: not analysed: {reason.removeprefix(f'{name}: ')}"}
 
 
 def _table(rows):
