@@ -3,17 +3,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CLASSROOM := $(VENV)/.classroom
+GRADING := $(VENV)/classroom
 EDITION ?= full
 STUDENT := _build/student
 # Where the edition is built.
 BUILT := $(if $(filter student,$(EDITION)),$(STUDENT)/)_build
 # What a chapter's result depends on besides its own text: the cache of executed chapters is dropped when this changes.
-INPUTS := $(shell find rmtlib -name '*.py' -o -name '*.csv' | sort) requirements.txt $(shell find data -type f ! -name README.md | sort)
+INPUTS := $(shell find rmtlib studies -name '*.py' -o -name '*.csv' -o -name '*.html' | sort) requirements.txt paper.toml $(shell find data -type f ! -name README.md | sort)
 # Tests that need the built book.
 OF_THE_BOOK := $(addprefix tests/test_,$(addsuffix .py,book browser print student_edition))
 
 .DEFAULT_GOAL := help
-.PHONY: help install book pdf notebooks test check prose fuzz bench serve run report sweep classroom data clean
+.PHONY: help install book pdf notebooks test check prose record fuzz scoreboard bench serve run report sweep classroom data clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -55,12 +56,22 @@ test: $(INSTALLED) $(CLASSROOM) check  ## unit tests, every chapter with quick p
 	$(MAKE) book EDITION=student
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(OF_THE_BOOK)
 
-check: $(INSTALLED) prose  ## lint the code and the text
+check: $(INSTALLED) prose  ## lint the code and the text, check types and the direction of imports
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check rmtlib studies tests tools coursework benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 prose: $(INSTALLED)  ## find numbers that were typed into the text, and gaps in the scoreboard
 	$(BIN)/python tools/check_prose.py
-	$(BIN)/python tools/check_scoreboard.py
+	$(BIN)/python tools/scoreboard.py --check
+
+record: $(INSTALLED)  ## write what the chapters find into their ledgers: make record [CHAPTERS="05_spacings"]
+	$(BIN)/python tools/record.py $(CHAPTERS)
+	$(BIN)/python tools/scoreboard.py
+
+scoreboard: $(INSTALLED)  ## write the tables of scoreboard and index from paper.toml and the ledgers
+	$(BIN)/python tools/scoreboard.py
 
 fuzz: $(INSTALLED)  ## read damaged copies of weights of every format: make fuzz [COPIES=10000] (minutes)
 	$(BIN)/python -m tests.fuzz_weights $(or $(COPIES),10000)
@@ -75,42 +86,34 @@ serve: book  ## build the book and serve it on http://localhost:8000; EDITION as
 	$(BIN)/python -m http.server 8000 --directory $(BUILT)/html
 
 run: $(INSTALLED)  ## train one network: make run ARGS="-p dataset cifar10 -p laziness 0.5"
-	$(BIN)/python -m rmtlib.learning.launch chapters/09_training.md $(ARGS)
+	$(BIN)/rmtlib run chapters/09_training.md $(ARGS)
 
 report: $(INSTALLED)  ## report on any network: make report WEIGHTS=my.safetensors [OUT=report]
-	$(BIN)/python -m rmtlib.report "$(WEIGHTS)" --output "$(or $(OUT),report)" $(ARGS)
+	$(BIN)/rmtlib report "$(WEIGHTS)" --output "$(or $(OUT),report)" $(ARGS)
 
 sweep: $(INSTALLED)  ## train a grid of networks: make sweep GRID=sweeps/regimes.yaml [SCHEDULER=tcp://...]
-	$(BIN)/python -m rmtlib.learning.sweep $(GRID) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
+	$(BIN)/rmtlib sweep $(GRID) $(if $(SCHEDULER),--scheduler $(SCHEDULER))
 
-classroom: $(CLASSROOM)  ## release and grade assignments: make classroom CLASS=folder (without CLASS a class of three is made up)
-	$(BIN)/python coursework/classroom.py $(if $(CLASS),"$(CLASS)") $(ARGS)
+classroom: $(GRADING)/.installed  ## release and grade assignments: make classroom CLASS=folder (without CLASS a class of three is made up)
+	$(GRADING)/bin/python coursework/classroom.py $(if $(CLASS),"$(CLASS)") $(ARGS)
+
+# Grading needs neither torch nor TensorFlow nor Sphinx.
+$(GRADING)/.installed: requirements-classroom.txt
+	test -x $(GRADING)/bin/python || $(PYTHON) -m venv $(GRADING)
+	$(GRADING)/bin/python -m pip install --quiet --upgrade pip
+	$(GRADING)/bin/python -m pip install --quiet -r requirements-classroom.txt
+	touch $@
 
 $(CLASSROOM): requirements-classroom.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet -r requirements-classroom.txt
 	touch $@
 
-SEED_0 := $(addprefix mlp512-cifar10-alpha,0.5-seed0 1-seed0 5-seed0)
-WIDE := mlp1024-cifar10-alpha1-seed0
-CONVOLUTIONAL := minialexnet-cifar10-alpha1-seed0-epochs5-decay0.6-l2_0.0002
-NOISY := $(addprefix mlp512-cifar10-alpha1-seed,0-noise0.2 0-noise0.4 1-noise0.4 2-noise0.4 0-noise0.6)
-
-data: $(INSTALLED)  ## train again the networks that ship in data/runs (a day)
-	$(BIN)/python tools/record_motion.py runs/book data/motion.safetensors dataset=cifar10 laziness=0.5 seed=2
-	for run in "0 0.2" "0 0.4" "1 0.4" "2 0.4" "0 0.6"; do set -- $$run; \
-	    $(BIN)/python tools/measure_rivals.py runs/book data/filtering/rivals.csv dataset=cifar10 seed=$$1 label_noise=$$2 || exit; done
-	$(BIN)/python -m rmtlib.learning.sweep sweeps/book.yaml
-	$(BIN)/python tools/linearize_runs.py $$(ls -d runs/book/mlp512-*/ | grep -v noise)
-	$(BIN)/python tools/measure_filtering.py --runs runs/book $(SEED_0)
-	$(BIN)/python tools/measure_filtering.py --runs runs/book --output data/filtering/noisy.csv $(NOISY)
-	$(BIN)/python tools/measure_compression.py --runs runs/book $(SEED_0) $(WIDE)
-	$(BIN)/python tools/measure_compression.py --runs runs/book --images 2000 --budgets 0.5 0.2 \
-	    --output data/filtering/compression_minialexnet.csv -- $(CONVOLUTIONAL)
-	$(BIN)/python tools/measure_directions.py --runs runs/book $(SEED_0)
+data: $(INSTALLED)  ## train again the networks that ship in data/runs, and measure what studies/studies.yaml says (days)
+	$(BIN)/python -m studies train
+	$(BIN)/rmtlib sweep sweeps/book.yaml
+	$(BIN)/python -m studies measure
 	$(BIN)/python benchmarks/factored_forward.py --output data/filtering/factored_forward.csv
-	$(BIN)/python tools/keep_runs.py --keep layer $$(ls -d runs/book/mlp*/)
-	$(BIN)/python tools/keep_runs.py $(addprefix runs/book/,$(SEED_0) $(WIDE))
-	$(BIN)/python tools/keep_runs.py --keep half runs/book/$(CONVOLUTIONAL)
+	$(BIN)/python -m studies keep
 
 clean:  ## remove what was built, keep the environment
 	rm -rf _build _ci _nb chapters/runs

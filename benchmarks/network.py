@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/network.py [FILE] [--rounds 3] [--layers 12]
 
-FILE is anything that rmtlib.report takes; by default all-MiniLM-L6-v2 where it is installed, otherwise a run of the book.
+FILE is anything that `rmtlib report` takes; by default all-MiniLM-L6-v2 where it is installed, otherwise a run of the book.
 weightwatcher (pip install -r requirements-bench.txt) gets the same matrices as a torch network of dense layers and does what
 comes nearest: `analyze` with the fit of the bulk, a randomised copy, and the singular vectors. Contenders take turns in every
 round. Reading the file counts for both. Only the ratio of the medians means anything; it should be at least 5.

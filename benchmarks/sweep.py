@@ -20,9 +20,10 @@ SEEDS = range(4)
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-def command(module, *arguments, threads, folder):
+def rmtlib(*arguments, threads, folder):
     environment = os.environ | dict.fromkeys(THREADS, str(threads))
-    done = subprocess.run([sys.executable, "-m", module, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    command = [sys.executable, "-m", "rmtlib", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
 
@@ -30,13 +31,13 @@ def command(module, *arguments, threads, folder):
 def one_after_the_other(settings, folder):
     for seed in SEEDS:
         parameters = [part for name, value in (settings | {"seed": seed}).items() for part in ("-p", name, str(value))]
-        command("rmtlib.learning.launch", str(CHAPTER), *parameters, threads=2, folder=folder)
+        rmtlib("run", str(CHAPTER), *parameters, threads=2, folder=folder)
 
 
 def two_workers(settings, folder):
     lines = [f"notebook: {CHAPTER}", "output: runs", f"base: {settings}", f"grid: {{seed: {list(SEEDS)}}}"]
     (Path(folder) / "grid.yaml").write_text("\n".join(lines))
-    command("rmtlib.learning.sweep", "grid.yaml", "--workers", "2", threads=1, folder=folder)
+    rmtlib("sweep", "grid.yaml", "--workers", "2", threads=1, folder=folder)
 
 
 def seconds(run, settings):

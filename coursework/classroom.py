@@ -1,300 +1,207 @@
 """Release the assignments, collect what is handed in, grade it and write feedback, with nbgrader.
 
-Usage: classroom.py [FOLDER] [--seconds S]
+Usage: classroom.py [FOLDER] [--seconds S] [--processes N] [--without-isolation]
 
 FOLDER is the folder of a class. The first run writes the notebooks for the students into FOLDER/release. Put what they hand in
-into FOLDER/inbox/STUDENT/ASSIGNMENT.ipynb and run it again: it writes FOLDER/grades.csv and FOLDER/feedback. Without FOLDER it
-makes up a class of three in _build/classroom and grades it.
+into FOLDER/inbox/STUDENT/ASSIGNMENT.ipynb, and, if there is one, the list of the class into FOLDER/roster.csv; run it again: it
+writes FOLDER/grades.csv, moodle.csv and canvas.csv, and FOLDER/feedback. Without FOLDER it makes up a class of three in
+_build/classroom and grades it.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import csv
-import io
 import json
-import logging
 import os
-import re
 import shutil
 import sys
-import warnings
-from dataclasses import dataclass, field
+import threading
+import time
+from collections import defaultdict
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 
-import nbformat
-from nbformat.v4 import new_output
-
 sys.path.insert(0, str(Path(__file__).parent))
-import apart
+sys.path.append(str(Path(__file__).parents[1]))  # rmtlib, where it is not installed
+import grading
 import handed_in
+import inbox
+import made_up
 import notebooks
+import plain
+import sandbox
+import tables
 from handed_in import RefusedError
 
-try:
-    from nbconvert.preprocessors import ClearMetadataPreprocessor, CSSHTMLHeaderPreprocessor
-    from nbgrader.api import Gradebook, MissingEntry
-    from nbgrader.apps.api import NbGraderAPI
-    from nbgrader.coursedir import CourseDirectory
-    from nbgrader.preprocessors import (
-        AssignLatePenalties,
-        CheckCellMetadata,
-        ClearHiddenTests,
-        GetGrades,
-        NbGraderPreprocessor,
-        SaveAutoGrades,
-    )
-    from sqlalchemy.exc import SAWarning
-    from traitlets import Float, Unicode
-    from traitlets.config import Config
-except ImportError as missing:
-    sys.exit(f"{missing}: pip install -r requirements-classroom.txt")
-
-WRAPPED = "<style>pre { white-space: pre-wrap !important; overflow-wrap: anywhere; }</style></head>"  # no line ends out of sight
-MARK = re.compile(r"^ *### (BEGIN|END) SOLUTION\n?", re.MULTILINE)
-REMARKS: dict[tuple[str, str], list[str]] = {}  # of the preprocessor, which nbgrader makes
+RECORD = "graded.json"  # what was graded, so that only what changed is graded again
 
 
-@dataclass
-class Row:
-    """One line of the list of grades."""
+def end_with_the_grader() -> None:
+    """In a worker: end when the process that began it is killed, and the submission with it."""
 
-    student: str
-    assignment: str
-    score: float
-    points: float
-    remarks: list[str] = field(default_factory=list)
+    def wait():
+        connection.wait([parent_process().sentinel])
+        os._exit(1)
 
-    def __str__(self):
-        return f"{self.student:12} {self.assignment:18} {self.score:4g} of {self.points:g}  {'; '.join(self.remarks)}"
+    threading.Thread(target=wait, daemon=True).start()
 
 
-class RunApart(NbGraderPreprocessor):
-    """Run the submission in a process apart, and the tests here; in the place of nbgrader's `Execute`, which runs both in one."""
-
-    root = Unicode(help="Folder of the class.").tag(config=True)
-    seconds = Float(30.0, help="For a cell or a call, as `apart.Watch` counts them.").tag(config=True)
-    total = Float(120.0, help="For one submission.").tag(config=True)
-
-    def preprocess(self, nb, resources):
-        student, name = resources["nbgrader"]["student"], resources["nbgrader"]["assignment"]
-        source = Path(self.root) / "source" / name / f"{name}.ipynb"
-        assignment = notebooks.Assignment(name, nbformat.read(source, as_version=4))
-        remarks = REMARKS[student, name] = []
-        with apart.Submission(seconds=self.seconds, total=self.total) as submission:
-            functions = submission.functions(assignment.functions)
-            for number, cell in enumerate(nb.cells, 1):
-                if cell.cell_type != "code":
-                    continue
-                grade_id = notebooks.metadata(cell).get("grade_id")
-                if grade_id in assignment.tests:
-                    # never the text that was handed in: it would run outside the sandbox
-                    cell.source = assignment.tests[grade_id]
-                    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-                        error = notebooks.run_test(cell.source, functions)
-                    cell.outputs = [] if error is None else [error_output(error)]
-                    if isinstance(error, (apart.StoppedError, apart.SubmissionError)):
-                        remarks.append(f"{grade_id}: {error}")
-                    continue
+def grade_all(tasks: list[tuple], processes: int):
+    """Grade side by side; results in the order of the tasks."""
+    context = get_context("spawn")
+    done = 0
+    try:
+        with ProcessPoolExecutor(min(processes, len(tasks)) or 1, context, end_with_the_grader) as pool:
+            for future in [pool.submit(grading.grade, *task) for task in tasks]:
+                yield future.result()
+                done += 1
+    except BrokenProcessPool:
+        # one of them ended its worker: each of the rest by itself tells which
+        for task in tasks[done:]:
+            with ProcessPoolExecutor(1, context, end_with_the_grader) as pool:
                 try:
-                    cell.outputs = submission.run(cell.source)
-                except apart.StoppedError as error:
-                    cell.outputs = [error_output(error)]
-                    remarks.append(f"{grade_id or f'cell {number}'}: {error}")
-                for output in cell.outputs:
-                    if output.output_type == "error" and output.ename != "StoppedError":
-                        words = f"{output.ename}: {output.evalue}".removesuffix(": ")[:300]
-                        remarks.append(f"{grade_id or f'cell {number}'}: {words}")
-        return nb, resources
+                    yield pool.submit(grading.grade, *task).result()
+                except BrokenProcessPool:
+                    yield grading.Graded(remarks=["not graded: the process that graded it was ended"])
 
 
-def error_output(error):
-    words = f"{type(error).__name__}: {error}"
-    return new_output("error", ename=type(error).__name__, evalue=str(error), traceback=[words])
+def grade_inbox(root: Path, book, conditions: grading.Conditions, processes: int) -> list[tables.Row]:
+    """Grade everything in the inbox that changed since it was graded; one row for each file, and for each that is missing."""
+    assignments = {name: notebooks.read(name) for name in notebooks.names()}
+    points = {name: float(sum(assignment.points.values())) for name, assignment in assignments.items()}
+    roster = inbox.read_roster(root / "roster.csv") if (root / "roster.csv").exists() else None
+    received, ignored = inbox.collect(root / "inbox", list(assignments), roster)
+    record = read_record(root / RECORD)
+    rows, tasks, keys = {}, [], {}
+    for each in received:
+        key = (each.student.key, each.assignment)
+        rows[key] = tables.Row(each.student, each.assignment, None, points[each.assignment])
+        try:
+            data = handed_in.content(each.path)
+        except RefusedError as error:
+            book.forget(*key)
+            rows[key].remarks = [*each.remarks, f"not graded: {error}"]
+            continue
+        digest = grading.digest(data, book.source(each.assignment), conditions)
+        old = record.get("/".join(key), {})
+        if old.get("digest") == digest:
+            keys[key] = (each, old)
+            continue
+        keys[key] = (each, {"digest": digest})
+        tasks.append((key, (each.path, book.source(each.assignment), book.released(each.assignment), conditions)))
+    print(f"{len(received)} notebooks in the inbox, {len(tasks)} new or changed.")
+    print(f"Isolation: {sandbox.isolation(conditions.confined)}.", flush=True)
+    finished = {}
+    for (key, _), graded in zip(tasks, grade_all([task for _, task in tasks], processes), strict=True):
+        each, entry = keys[key]
+        entry |= {"digest": graded.digest, "remarks": graded.remarks, "code": graded.code, "graded": graded.notebook is not None}
+        book.forget(*key)
+        if graded.notebook is not None:
+            try:
+                book.record(*key, graded.notebook)
+            except RefusedError as error:
+                entry |= {"remarks": [*graded.remarks, f"not graded: {error}"], "graded": False}
+        fill(rows[key], each, entry, book)
+        finished["/".join(key)] = entry
+        print(rows[key], flush=True)
+    for key, (each, entry) in keys.items():
+        if "/".join(key) not in finished:
+            fill(rows[key], each, entry, book)
+    written = {"/".join(key): entry for key, (_, entry) in keys.items()}
+    (root / RECORD).write_text(json.dumps(written), encoding="utf-8")
+    flag_identical(rows, {key: entry.get("code") for key, (_, entry) in keys.items()})
+    result = list(rows.values()) + missing(root, rows, points, roster)
+    result += [tables.Row(inbox.Student(student), file, None, 0.0, [why]) for student, file, why in ignored]
+    students = roster if roster is not None else list({row.student.key: row.student for row in rows.values()}.values())
+    tables.write_all(root, result, students, points)
+    return result
 
 
-def api(root: Path, seconds: float) -> NbGraderAPI:
-    config = Config()
-    config.CourseDirectory.root = str(root)
-    # nbgrader complains about its place for exchanging files, which nothing here uses
-    config.Exchange.root = str(root)
-    config.RunApart.root, config.RunApart.seconds = str(root), seconds
-    graded = [RunApart, ClearMetadataPreprocessor, SaveAutoGrades, AssignLatePenalties, CheckCellMetadata]
-    config.Autograde.autograde_preprocessors = graded
-    # the tests stay hidden in what is given back
-    config.ClearHiddenTests.enforce_metadata = False
-    config.GenerateFeedback.preprocessors = [ClearHiddenTests, GetGrades, CSSHTMLHeaderPreprocessor]
-    found = NbGraderAPI(CourseDirectory(config=config), config=config)
-    found.log.setLevel(logging.CRITICAL)
+def read_record(file: Path) -> dict:
+    """What was graded before; nothing if there is no such file or it is damaged."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def fill(row: tables.Row, each: inbox.Received, entry: dict, book) -> None:
+    """Score and remarks of a submission that was graded now or before."""
+    row.remarks = [*each.remarks, *entry["remarks"]]
+    if entry["graded"]:
+        row.score, by_hand = book.score(each.student.key, each.assignment)
+        if by_hand:
+            row.remarks.append(tables.FOR_HAND)
+
+
+def flag_identical(rows: dict, codes: dict) -> None:
+    """A remark wherever several handed in the same code, whatever its comments and blanks."""
+    alike = defaultdict(list)
+    for (student, assignment), code in codes.items():
+        if code:
+            alike[assignment, code].append(student)
+    for (assignment, _), students in alike.items():
+        for student in students if len(students) > 1 else []:
+            others = ", ".join(plain.line(rows[other, assignment].student.student, 40) for other in students if other != student)
+            rows[student, assignment].remarks.append(f"the same code as {others}")
+
+
+def missing(root: Path, rows: dict, points: dict, roster) -> list[tables.Row]:
+    """A row for each assignment that somebody has handed in and another of the class has not."""
+    students = roster if roster is not None else list({row.student.key: row.student for row in rows.values()}.values())
+    due = [name for name in points if any(assignment == name for _, assignment in rows)]
+    found = []
+    for name in due:
+        absent = [student for student in students if (student.key, name) not in rows]
+        found += [tables.Row(student, name, None, points[name], ["nothing handed in"]) for student in absent]
+        if absent:
+            print(f"Missing, {name}: {', '.join(plain.line(student.student, 40) for student in absent)}")
     return found
 
 
-def succeed(done: dict, words: str) -> None:
-    if not done["success"]:
-        reason = " ".join((done.get("error") or done.get("log") or "no reason given").split())
-        raise RefusedError(f"nbgrader could not {words}: {reason[-300:]}")
-
-
-def release(root: Path, course: NbGraderAPI) -> None:
-    """Write the notebooks for students, without solutions and hidden tests."""
-    for name in notebooks.names():
-        source = root / "source" / name / f"{name}.ipynb"
-        notebook = notebooks.read(name).notebook
-        notebook.metadata.pop("jupytext", None)
-        source.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(notebook, source)
-        succeed(course.generate_assignment(name), f"release {name}")
-        text = (root / "release" / name / f"{name}.ipynb").read_text()
-        if "BEGIN SOLUTION" in text or "BEGIN HIDDEN" in text:
-            raise RefusedError(f"{name} would be released with its solutions or hidden tests")
-
-
-def collect(root: Path) -> list[Row]:
-    """Copy what is in the inbox to where nbgrader looks for it; one row for each file, with its remarks."""
-    shutil.rmtree(root / "submitted", ignore_errors=True)
-    rows = []
-    for folder in visible(root / "inbox"):
-        if folder.is_symlink() or not folder.is_dir():
-            rows.append(Row(folder.name, "", 0.0, 0.0, ["ignored: not a student's folder, inbox/STUDENT/ASSIGNMENT.ipynb"]))
-            continue
-        for file in visible(folder):
-            name = file.stem
-            if file.suffix != ".ipynb" or name not in notebooks.names():
-                remark = f"ignored: the name of no assignment; there are {', '.join(notebooks.names())}"
-                rows.append(Row(folder.name, file.name, 0.0, 0.0, [remark]))
-                continue
-            row = Row(folder.name, name, 0.0, float(sum(notebooks.read(name).points.values())))
-            rows.append(row)
-            try:
-                notebook, row.remarks = handed_in.read(file)
-                released = nbformat.read(root / "release" / name / f"{name}.ipynb", as_version=4)
-                notebook, remarks = handed_in.complete(notebook, released)
-            except RefusedError as error:
-                row.remarks = [f"not graded: {error}"]
-                continue
-            row.remarks += remarks
-            target = root / "submitted" / folder.name / name / f"{name}.ipynb"
-            target.parent.mkdir(parents=True)
-            nbformat.write(notebook, target)
-    return rows
-
-
-def visible(folder: Path) -> list[Path]:
-    """What is in a folder, without the hidden files that file managers and JupyterLab leave."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def autograde(root: Path, course: NbGraderAPI, row: Row) -> None:
-    """Grade one submission that was collected. If it cannot be graded it gets a remark."""
-    if not (root / "submitted" / row.student / row.assignment).exists():
-        return
-    try:
-        succeed(course.autograde(row.assignment, row.student), "grade this")
-        with Gradebook(course.coursedir.db_url) as gradebook:
-            row.score = gradebook.find_submission(row.assignment, row.student).score
-        succeed(course.generate_feedback(row.assignment, row.student), "write feedback")
-        page = root / "feedback" / row.student / row.assignment / f"{row.assignment}.html"
-        page.write_text(page.read_text(encoding="utf-8").replace("</head>", WRAPPED, 1), encoding="utf-8")
-    except (RefusedError, MissingEntry) as error:
-        row.remarks.append(f"not graded: {error}")
-    for remark in REMARKS.get((row.student, row.assignment), []):
-        # a syntax error was told of already, and whatever lacks the name follows from it
-        if not (row.remarks and ("SyntaxError" in remark or "NameError" in remark)):
-            row.remarks.append(remark)
-
-
-def write_grades(root: Path, rows: list[Row]) -> None:
-    with open(root / "grades.csv", "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["student", "assignment", "score", "points", "remarks"])
-        for row in rows:
-            writer.writerow([row.student, row.assignment, f"{row.score:g}", f"{row.points:g}", "; ".join(row.remarks)])
-
-
-def hand_in(root: Path, student: str, name: str, changes: dict[str, str | None], language: str = "python") -> Path:
-    """Put a notebook into the inbox: the released one with the given cells changed, or left out where the change is None."""
-    notebook = nbformat.read(root / "release" / name / f"{name}.ipynb", as_version=4)
-    cells = []
-    for cell in notebook.cells:
-        grade_id = notebooks.metadata(cell).get("grade_id")
-        if grade_id in changes and changes[grade_id] is None:
-            continue
-        cell.source = changes.get(grade_id, cell.source)
-        cells.append(cell)
-    notebook.cells = cells
-    if language != "python":
-        notebook.metadata = {"kernelspec": {"name": "ir", "display_name": language, "language": language}}
-    file = root / "inbox" / student / f"{name}.ipynb"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(notebook))
-    return file
-
-
-def make_up_class(root: Path) -> None:
-    """Three students: all right, common mistakes, and notebooks that are broken in different ways."""
-    loop = "def unfolded(nu, a=15):\n    while True:\n        a += 1\n"
-    failing = {
-        "unfolding": {"unfolded": loop},
-        "spacings": {"level-spacings": "import package_of_a_friend\n"},
-        "number_variance": {"variance": None, "variance-test": None},
-        "marchenko_pastur": {"density": "def density(nu, shape, sigma)\n    return 0\n"},
-    }
-    mistakes = {
-        "unfolding": "forgot to sort before unfolding",
-        "spacings": "forgot to unfold",
-        "number_variance": "level-centred windows",
-        "marchenko_pastur": "sigma instead of sigma squared",
-        "porter_thomas": "one-sided distance",
-    }
-    for name in notebooks.names():
-        assignment = notebooks.read(name)
-        right = {key: MARK.sub("", code) for key, code in assignment.solutions.items()}
-        hand_in(root, "right", name, right)
-        answer = next(answer for answer in assignment.answers() if answer.name == mistakes[name])
-        changed = [key for key, code in right.items() if set(answer.functions) & set(notebooks.functions(code))]
-        hand_in(root, "wrong", name, right | {key: f"{right[key]}\n\n\n{answer.code}" for key in changed})
-        if name in failing:
-            hand_in(root, "broken", name, right | failing[name])
-        else:
-            hand_in(root, "broken", name, right, language="R")
-
-
-def main(arguments: list[str] | None = None) -> list[Row]:
+def main(arguments: list[str] | None = None) -> list[tables.Row]:
+    """Release and grade; the rows of the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("folder", nargs="?", type=Path, help="folder of the class; without it, one that is made up")
     parser.add_argument("--seconds", type=float, default=30.0, help="of processor time, for one cell or one call of a function")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="submissions that are graded side by side")
+    parser.add_argument("--without-isolation", action="store_true", help="let submissions run as you, with all that you may do")
     given = parser.parse_args(arguments)
+    if given.seconds <= 0 or given.processes < 1:
+        msg = f"--seconds and --processes must be positive; got {given.seconds:g} and {given.processes}"
+        raise ValueError(msg)
+    conditions = grading.Conditions(seconds=given.seconds, total=4 * given.seconds, confined=not given.without_isolation)
     root = (given.folder or Path("_build/classroom")).resolve()
     if not given.folder:
         shutil.rmtree(root, ignore_errors=True)
-    apart.refuse_readable(root)
+    sandbox.refuse_readable(root)
     root.mkdir(parents=True, exist_ok=True)
     (root / ".gitignore").write_text("*\n")  # solutions and the work of students, in whatever repository the folder lies
-    # nbgrader calls alembic by name, which is beside Python also where the environment is not activated
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-    # nbgrader's own use of its database
-    warnings.filterwarnings("ignore", category=SAWarning)
-    course = api(root, given.seconds)
-    release(root, course)
+    import gradebook  # the workers do without nbgrader
+
+    book = gradebook.Book(root)
+    for name in notebooks.names():
+        book.release(name)
     print(f"For the students: {root / 'release'}")
     if not given.folder:
-        make_up_class(root)
+        made_up.small(root)
     if not (root / "inbox").is_dir():
         print(f"Put what they hand in into {root / 'inbox'}/STUDENT/ASSIGNMENT.ipynb and run this again.")
         return []
-    rows = collect(root)
-    print(f"{len(rows)} files in the inbox. Isolation: {apart.isolation()}.", flush=True)
-    for row in rows:
-        autograde(root, course, row)
-        print(row, flush=True)
-    write_grades(root, rows)
-    print(f"Grades: {root / 'grades.csv'}; feedback: {root / 'feedback'}")
+    if conditions.confined:
+        sandbox.refuse_unconfined()
+    began = time.monotonic()
+    rows = grade_inbox(root, book, conditions, given.processes)
+    print(f"Grades: {root / 'grades.csv'}, moodle.csv and canvas.csv; feedback: {root / 'feedback'}.")
+    print(f"This took {time.monotonic() - began:.0f} s.")
     return rows
 
 
 if __name__ == "__main__":
     try:
         main()
-    except (RefusedError, ValueError) as error:
+    except (RefusedError, ValueError, sandbox.IsolationError) as error:
         sys.exit(str(error))

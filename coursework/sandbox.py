@@ -1,115 +1,168 @@
-"""Run a command that may read and write only what it is told to, for a limited time and with limited memory.
+"""Bubblewrap confines what a submission runs: namespaces of its own for everything, nothing of this machine but Python.
 
-Usage: sandbox.py LIMITS.json COMMAND...
-
-On Linux the system itself keeps the limits on files, connections and signals (Landlock; 5.13 and later, no privileges
-needed), for the command and all that it starts. Other systems, and older ones, keep the limits on time, memory and size of
-files alone: `isolation` says what is reached.
+Inside are the system's programs, Python, its packages and rmtlib, all read-only, and an empty home in memory that ends with the
+process. There is no network, no other process and no file of anybody. Root becomes an ordinary user first, outside of every
+namespace as well: files of the system, in /proc for example, obey whoever owns them by number.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import json
 import os
+import shutil
+import site
+import subprocess
 import sys
+import sysconfig
+from pathlib import Path
 
-CREATE, ADD, RESTRICT = 444, 445, 446  # the same on all architectures
-READ = 1 << 0 | 1 << 2 | 1 << 3  # execute, read a file, list a folder
-ON_FILES = 1 << 0 | 1 << 1 | 1 << 2 | 1 << 14 | 1 << 15  # the rights that a single file can have
-TCP_BIND, TCP_CONNECT = 1 << 0, 1 << 1
-SPARE = 500  # processes and threads
+import rmtlib
+
+HERE = Path(__file__).parent
+HOME, TOOLS = "/home/student", "/run/grader"
+DISK = 2**28  # bytes of the home, which lies in memory
+MEMORY, FILE_SIZE, SECONDS = 4 * 2**30, 2**26, 600  # of one process
+NOBODY = "65533"  # whom root becomes; no program of a usual system runs under this number
+SPARE = 500  # processes and threads of this user beside those that run already, where no cgroup counts them
+INSIDE = ("relay.py", "wire.py", "hidden.py")  # what of the grader the submission sees
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib64")
+SETTINGS = ("ld.so.cache", "localtime", "alternatives", "fonts", "mime.types")
+
+MISSING = (
+    "submissions cannot be confined: {reason}. Install bubblewrap (Debian, Ubuntu: apt install bubblewrap), grade in the "
+    "container of the page on the threat model, or type --without-isolation to let submissions run as you, with all you can read"
+)
 
 
-class Ruleset(ctypes.Structure):
-    _fields_ = [("files", ctypes.c_uint64), ("net", ctypes.c_uint64), ("scoped", ctypes.c_uint64)]
+class IsolationError(Exception):
+    """Submissions cannot be confined on this machine."""
 
 
-class PathRule(ctypes.Structure):
-    _pack_ = 1
-    _fields_ = [("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32)]
+def packages() -> list[str]:
+    """Folders of Python itself and of the installed packages; rmtlib's own where it is not among them."""
+    found = {sys.prefix, sys.base_prefix, *site.getsitepackages(), *sysconfig.get_paths().values()}
+    found |= {os.path.realpath(sys.executable), str(Path(rmtlib.__file__).parent)}
+    existing = {folder for path in found for folder in (path, os.path.realpath(path)) if os.path.exists(folder)}
+    return sorted(path for path in existing if not within(path, [*SYSTEM, *(existing - {path})]))
 
 
-class PortRule(ctypes.Structure):
-    _fields_ = [("allowed", ctypes.c_uint64), ("port", ctypes.c_uint64)]
+def within(path: str | Path, folders) -> bool:
+    """Whether a path is one of the folders or lies in one."""
+    return any(Path(path).is_relative_to(folder) for folder in folders)
 
 
-def version() -> int:
-    """Landlock's version on this machine, 0 without it."""
+def refuse_readable(folder: Path) -> None:
+    """Raise ValueError if a submission could read the folder of the class."""
+    for parent in (*SYSTEM, *packages()):
+        if within(folder.resolve(), [Path(parent).resolve()]):
+            msg = f"the folder of a class must not lie inside {parent}, which submissions can read; got {folder}"
+            raise ValueError(msg)
+
+
+def environment(home: str, tools: str) -> dict[str, str]:
+    """All variables that a submission sees: those of this process may hold passwords."""
+    own = {
+        name: home for name in ("HOME", "TMPDIR", "IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR")
+    }
+    own |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "LANG": "C.UTF-8", "PYTHONDONTWRITEBYTECODE": "1"}
+    own |= {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.defpath])}
+    own["PYTHONPATH"] = os.pathsep.join([tools, str(Path(rmtlib.__file__).parents[1])])
+    # Windows does not start Python without its own folder
+    return own | {name: os.environ[name] for name in ("SYSTEMROOT",) if name in os.environ}
+
+
+def command(*arguments: str) -> list[str]:
+    """The command that runs Python with these arguments in the sandbox."""
+    bwrap = [
+        "bwrap",
+        "--unshare-all",
+        "--unshare-user",
+        "--disable-userns",
+        "--uid",
+        "1000",
+        "--gid",
+        "1000",
+        "--hostname",
+        "course",
+    ]
+    bwrap += ["--cap-drop", "ALL", "--die-with-parent", "--new-session", "--clearenv"]
+    bwrap += [
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+        "--size",
+        str(2**24),
+        "--tmpfs",
+        "/dev/shm",
+        "--size",
+        str(2**24),
+        "--tmpfs",
+        "/tmp",
+    ]
+    for path in SYSTEM:
+        bwrap += ["--symlink", os.readlink(path), path] if os.path.islink(path) else ["--ro-bind-try", path, path]
+    for name in SETTINGS:
+        bwrap += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    for path in packages():
+        bwrap += ["--ro-bind", path, path]
+    for name in INSIDE:
+        bwrap += ["--ro-bind", str(HERE / name), f"{TOOLS}/{name}"]
+    bwrap += ["--size", str(DISK), "--tmpfs", HOME, "--chdir", HOME, "--remount-ro", "/"]
+    for name, value in environment(HOME, TOOLS).items():
+        bwrap += ["--setenv", name, value]
+    return [*limited(), *(as_nobody() if os.getuid() == 0 else []), *bwrap, "--", sys.executable, *arguments]
+
+
+def as_nobody() -> list[str]:
+    """For root: what comes next runs as an ordinary user, with Python in sight also where the way to it is closed to others."""
+    paths = [*packages(), *(str(HERE / name) for name in INSIDE)]
+    above = sorted({str(parent) for path in paths for parent in Path(path).parents})
+    closed = [folder for folder in above if not os.stat(folder).st_mode & 0o001]
+    bwrap = [
+        "bwrap",
+        "--dev-bind",
+        "/",
+        "/",
+        "--unshare-pid",
+        "--die-with-parent",
+        "--cap-add",
+        "CAP_SETUID",
+        "--cap-add",
+        "CAP_SETGID",
+    ]
+    for folder in closed:
+        bwrap += [] if any(within(folder, [other]) for other in closed if other != folder) else ["--tmpfs", folder]
+    for path in paths:
+        if within(path, closed):
+            for parent in reversed([str(folder) for folder in Path(path).parents if within(folder, closed)]):
+                bwrap += ["--perms", "0755", "--dir", parent] if parent not in closed else []
+            bwrap += ["--ro-bind", path, path]
+    become = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all", "--no-new-privs"]
+    return [*bwrap, "--", *become, "--"]
+
+
+def limited() -> list[str]:
+    """Limits that the system keeps for every process; bubblewrap and all that it starts inherit them."""
+    values = {"cpu": SECONDS, "as": MEMORY, "fsize": FILE_SIZE, "core": 0, "memlock": 2**20, "msgqueue": 0, "nofile": 512}
+    # counted for the user, who runs other programs as well; the superuser is exempt
+    values["nproc"] = int(Path("/proc/loadavg").read_text().split()[3].split("/")[1]) + SPARE
+    return ["prlimit", *(f"--{name}={value}" for name, value in values.items()), "--"]
+
+
+def refuse_unconfined() -> None:
+    """Raise IsolationError unless bubblewrap works on this machine."""
     if sys.platform != "linux":
-        return 0
-    return max(ctypes.CDLL(None).syscall(CREATE, None, ctypes.c_size_t(0), ctypes.c_uint32(1)), 0)
+        raise IsolationError(MISSING.format(reason="bubblewrap needs Linux"))
+    for program in ("bwrap", "prlimit", "setpriv"):
+        if not shutil.which(program):
+            raise IsolationError(MISSING.format(reason=f"the program {program} is missing"))
+    done = subprocess.run(command("-c", "pass"), stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        raise IsolationError(MISSING.format(reason=done.stderr.strip()[-200:] or f"bubblewrap ends with {done.returncode}"))
 
 
-def isolation() -> str:
-    """In one sentence, what a submission is kept from on this machine."""
-    found = version()
-    if not found:
-        words = "a submission runs as you and can read whatever you can, hidden tests included"
-        return f"NO ISOLATION of files on this system: {words}"
-    words = "a submission can read neither the class folder nor your files, and writes to a folder of its own only"
-    words += "; it can open no TCP connection" if found >= 4 else "; connections to other machines are open to it"
-    words += " and signal no other process" if found >= 6 else "; it can signal your other processes"
-    return words
-
-
-def rights(found: int) -> int:
-    """All rights on files that this version knows: thirteen at first, one more each in versions 2, 3 and 5."""
-    return (1 << 13 + (found >= 2) + (found >= 3) + (found >= 5)) - 1
-
-
-def restrict(read: list[str], write: list[str], ports: list[int]) -> None:
-    """Confine this process and all its children for good."""
-    found = version()
-    if not found:
-        return
-    libc = ctypes.CDLL(None, use_errno=True)
-    known = rights(found)
-    ruleset = Ruleset(known, (TCP_BIND | TCP_CONNECT) if found >= 4 else 0, 3 if found >= 6 else 0)
-    size = 8 if found < 4 else 16 if found < 6 else 24
-    handle = libc.syscall(CREATE, ctypes.byref(ruleset), ctypes.c_size_t(size), ctypes.c_uint32(0))
-    if handle < 0:
-        raise OSError(ctypes.get_errno(), "no Landlock ruleset")
-    for paths, allowed in ((read, READ), (write, known)):
-        for path in paths:
-            with contextlib.suppress(FileNotFoundError):
-                parent = os.open(path, os.O_PATH)
-                rule = PathRule(allowed if os.path.isdir(path) else allowed & ON_FILES & known, parent)
-                if libc.syscall(ADD, handle, 1, ctypes.byref(rule), ctypes.c_uint32(0)):
-                    raise OSError(ctypes.get_errno(), f"no Landlock rule for {path}")
-                os.close(parent)
-    for port in ports if found >= 4 else []:
-        libc.syscall(ADD, handle, 2, ctypes.byref(PortRule(TCP_BIND, port)), ctypes.c_uint32(0))
-    # no new privileges, without which an unprivileged process may not confine itself
-    if libc.prctl(38, 1, 0, 0, 0) or libc.syscall(RESTRICT, handle, ctypes.c_uint32(0)):
-        raise OSError(ctypes.get_errno(), "Landlock refuses to confine this process")
-
-
-def limit(seconds: int, memory: int, file_size: int) -> None:
-    """Limits of processor time, memory, size of a written file and number of processes."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return
-    values = {"CPU": seconds, "AS": memory, "FSIZE": file_size, "CORE": 0}
-    with contextlib.suppress(OSError), open("/proc/loadavg") as file:
-        # counted for the user, who runs other programs as well; the superuser is exempt
-        values["NPROC"] = int(file.read().split()[3].split("/")[1]) + SPARE
-    for kind, value in values.items():
-        # some systems know a limit and refuse to set it
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(getattr(resource, f"RLIMIT_{kind}"), (value, value))
-
-
-if __name__ == "__main__":
-    with open(sys.argv[1]) as file:
-        limits = json.load(file)
-    with open(limits["connection_file"]) as file:
-        ports = [value for key, value in json.load(file).items() if key.endswith("_port")]
-    limit(limits["seconds"], limits["memory"], limits["file_size"])
-    restrict(limits["read"], limits["write"], ports)
-    if sys.platform == "linux":
-        # what outlives its parent becomes a child of this process, where it is found and ended
-        ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
-    os.execv(sys.argv[2], sys.argv[2:])
+def isolation(confined: bool) -> str:
+    """In one sentence, what a submission is kept from."""
+    if confined:
+        return "bubblewrap; a submission sees no network, no process and no file but Python's, and writes to memory only"
+    return "NONE, as you asked; a submission runs as you and can read whatever you can, hidden tests included"

@@ -3,8 +3,10 @@
 ``import rmtlib`` needs neither torch nor tensorflow, and loads ``scipy.stats`` and matplotlib only when they are used.
 """
 
-from . import claims, ensembles, figures, filtering, laws, regimes, tails
+from . import claims, ensembles, figures, filtering, laws, tails
 from .analysis import LayerAnalysis, analyse, analyse_network
+from .biwhitening import Biwhitened, BiwhitenError, biwhiten
+from .ends import EndMeans, EndTests, end_means, end_tests
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
 from .number_variance import NumberVariance, number_variance, number_variance_curve, rigidity
 from .porter_thomas import PorterThomasTest, participation_ratio, porter_thomas
@@ -16,6 +18,10 @@ from .weights import Layer, Weights, WeightsError, load_weights, pretrained
 __version__ = "0.1.0"
 
 __all__ = [
+    "BiwhitenError",
+    "Biwhitened",
+    "EndMeans",
+    "EndTests",
     "Layer",
     "LayerAnalysis",
     "MarchenkoPasturFit",
@@ -27,7 +33,10 @@ __all__ = [
     "WeightsError",
     "analyse",
     "analyse_network",
+    "biwhiten",
     "claims",
+    "end_means",
+    "end_tests",
     "ensembles",
     "figures",
     "filtering",
@@ -39,7 +48,6 @@ __all__ = [
     "participation_ratio",
     "porter_thomas",
     "pretrained",
-    "regimes",
     "rigidity",
     "spacing_ratios",
     "spacing_test",

@@ -19,7 +19,7 @@ class DownloadError(ValueError):
     """A download that failed; the message is the cause in a few words."""
 
 
-def data_folder() -> Path | None:
+def environment_folder() -> Path | None:
     """The folder that the environment variable ``RMTLIB_DATA`` names, if it is set."""
     named = os.environ.get("RMTLIB_DATA")
     return Path(named) if named else None
@@ -82,7 +82,8 @@ def download(url: str, known_hash: str, folder) -> Path:
         with atomic_file(target) as partial:
             pooch.HTTPDownloader(progressbar=True, chunk_size=CHUNK)(url, str(partial), None)
             if not intact(partial, known_hash):
-                raise DownloadError(f"what arrived does not match the known hash {known_hash}")
+                msg = f"what arrived does not match the known hash {known_hash}"
+                raise DownloadError(msg)
     except DownloadError:
         raise
     except (OSError, ValueError) as error:
@@ -105,7 +106,7 @@ def _cause(error: Exception) -> str:
     while isinstance(inner := innermost.__cause__ or innermost.__context__, OSError | HTTPError):
         innermost = inner
     reason = getattr(innermost, "strerror", None) or str(innermost)
-    if isinstance(error, exceptions.HTTPError):
+    if isinstance(error, exceptions.HTTPError) and error.response is not None:
         return f"the server answered {error.response.status_code} {error.response.reason}"
     if isinstance(error, exceptions.ChunkedEncodingError):
         return f"Connection broken before the file was whole: {reason}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from . import checks
 
-__all__ = ["SpikedMatrix", "gaussian", "glorot_uniform", "goe", "spiked", "spiked_singular_value", "student_t"]
+__all__ = ["SpikedMatrix", "gaussian", "glorot_uniform", "goe", "shuffled", "spiked", "spiked_singular_value", "student_t"]
 
 
 def glorot_uniform(shape: tuple[int, ...], rng) -> np.ndarray:
@@ -42,7 +42,8 @@ def glorot_uniform(shape: tuple[int, ...], rng) -> np.ndarray:
     """
     shape = _shape(shape)
     if len(shape) < 2:
-        raise ValueError(f"shape must be (n_out, n_in), or that of a convolution; got {shape}")
+        msg = f"shape must be (n_out, n_in), or that of a convolution; got {shape}"
+        raise ValueError(msg)
     receptive = int(np.prod(shape[2:]))
     bound = np.sqrt(6 / ((shape[0] + shape[1]) * receptive))
     return np.random.default_rng(rng).uniform(-bound, bound, shape).astype(np.float32)
@@ -108,9 +109,48 @@ def student_t(shape: tuple[int, ...], rng, *, df: float, sigma: float = 1.0) -> 
     Bai, Silverstein and Yin, J. Multivariate Anal. 26, 166 (1988).
     """
     if checks.positive(df, "df") <= 2:
-        raise ValueError(f"df must be above 2, where the standard deviation is finite; got {df!r}")
+        msg = f"df must be above 2, where the standard deviation is finite; got {df!r}"
+        raise ValueError(msg)
     scale = checks.positive(sigma, "sigma") / np.sqrt(df / (df - 2))
     return scale * np.random.default_rng(rng).standard_t(df, size=_shape(shape))
+
+
+def shuffled(W, rng, *, within: str = "matrix") -> np.ndarray:
+    """A null without a law of the entries: the entries of a matrix in random order.
+
+    Parameters
+    ----------
+    W : array_like of shape (n_out, n_in)
+        A real matrix, for instance the weights themselves.
+    rng : seed or numpy.random.Generator
+        Passed to `numpy.random.default_rng`.
+    within : {"matrix", "rows"}
+        Where entries may go: anywhere, or anywhere in their row. Rows keep their sizes in the second.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 or float32, of the shape of ``W``.
+
+    Raises
+    ------
+    ValueError
+        If ``W`` is not a finite real matrix of at least 2 x 2, or ``within`` is unknown.
+
+    Notes
+    -----
+    Every order of the entries is equally likely if they are independent and of one law (or of one law a row). What a statistic
+    shows on the weights and not on their shuffles is order and not the law of the entries: heavy tails and zeros are kept.
+
+    Examples
+    --------
+    >>> shuffled([[1.0, 2.0, 3.0], [10.0, 20.0, 30.0]], 0, within="rows").sum(axis=1)
+    array([ 6., 60.])
+    """
+    W = checks.matrix(W)
+    checks.choice(within, "within", ("matrix", "rows"))
+    rng = np.random.default_rng(rng)
+    return rng.permuted(W, axis=1) if within == "rows" else rng.permutation(W.ravel()).reshape(W.shape)
 
 
 def goe(n: int, rng) -> np.ndarray:
@@ -244,17 +284,19 @@ def spiked(shape: tuple[int, int], rng, *, strengths, sigma: float | None = None
     >>> found.round(1), planted.singular_values.round(1)
     (array([1.9, 3.2]), array([1.9, 3.2]))
     """
-    shape = _shape(shape)
-    if len(shape) != 2 or min(shape) < 2:
-        raise ValueError(f"shape must be (n_out, n_in), both of at least 2; got {shape}")
-    n, m = max(shape), min(shape)
+    sizes = _shape(shape)
+    if len(sizes) != 2 or min(sizes) < 2:
+        msg = f"shape must be (n_out, n_in), both of at least 2; got {sizes}"
+        raise ValueError(msg)
+    n, m = max(sizes), min(sizes)
     t = np.sort(np.atleast_1d(np.asarray(strengths, dtype=np.float64)))
     if t.ndim != 1 or not 1 <= len(t) <= m or not (np.isfinite(t) & (t > 0)).all():
-        raise ValueError(f"strengths must hold 1 to {m} finite numbers above 0; got {strengths!r}")
+        msg = f"strengths must hold 1 to {m} finite numbers above 0; got {strengths!r}"
+        raise ValueError(msg)
     sigma = 1 / np.sqrt(n) if sigma is None else checks.positive(sigma, "sigma")
     rng = np.random.default_rng(rng)
-    noise = rng.normal(scale=sigma, size=shape)
-    left, right = (_orthonormal_rows(len(t), length, rng) for length in shape)
+    noise = rng.normal(scale=sigma, size=sizes)
+    left, right = (_orthonormal_rows(len(t), length, rng) for length in sizes)
     return SpikedMatrix(noise + (left.T * (sigma * np.sqrt(n) * t)) @ right, left, right, t, float(sigma))
 
 
@@ -285,10 +327,12 @@ def spiked_singular_value(t, c: float):
     array([2. , 2.5])
     """
     if checks.positive(c, "c") > 1:
-        raise ValueError(f"c = m/n must be at most 1; got {c!r}")
+        msg = f"c = m/n must be at most 1; got {c!r}"
+        raise ValueError(msg)
     t = np.asarray(t, dtype=np.float64)
     if not (np.isfinite(t) & (t >= 0)).all():
-        raise ValueError("t must hold finite strengths that are not negative")
+        msg = "t must hold finite strengths that are not negative"
+        raise ValueError(msg)
     above = np.maximum(t, c**0.25)
     return np.sqrt((1 + above**2) * (c + above**2)) / above
 
@@ -302,5 +346,6 @@ def _orthonormal_rows(rank: int, length: int, rng: np.random.Generator) -> np.nd
 def _shape(shape) -> tuple[int, ...]:
     sizes = np.atleast_1d(np.asarray(shape))
     if not np.issubdtype(sizes.dtype, np.integer) or sizes.ndim != 1 or len(sizes) == 0 or (sizes < 1).any():
-        raise ValueError(f"shape must hold whole numbers of at least 1; got {shape!r}")
+        msg = f"shape must hold whole numbers of at least 1; got {shape!r}"
+        raise ValueError(msg)
     return tuple(int(size) for size in sizes)

@@ -11,9 +11,14 @@ import re
 import numpy as np
 
 __all__ = [
+    "laziness_panels",
     "COLORS",
+    "animate_panels",
     "animate_training",
+    "bulk_panel",
+    "error_panel",
     "number_variance_panel",
+    "overlap_panel",
     "player",
     "porter_thomas_panel",
     "set_style",
@@ -21,7 +26,7 @@ __all__ = [
     "spectrum_panel",
 ]
 
-COLORS = {"trained": "#0173b2", "initial": "#d55e00", "law": "black", "other": "#029e73", "band": "0.82"}
+COLORS = {"trained": "#0173b2", "initial": "#d55e00", "noise": "#d55e00", "law": "black", "other": "#029e73", "band": "0.82"}
 
 
 def set_style() -> None:
@@ -73,7 +78,9 @@ def spectrum_panel(ax, nu, *, initial=None, fit=None, bins=50):
     return ax
 
 
-def spacing_panel(ax, s, *, law, law_label="Wigner surmise", color=COLORS["trained"], label="trained", inset=True, bins=25):
+def spacing_panel(
+    ax, s, *, law, law_label="Wigner surmise", others=None, color=COLORS["trained"], label="trained", inset=True, bins=25
+):
     """Spacings of unfolded levels against a law, with the cumulative distributions in an inset: row b of figure 3.
 
     Parameters
@@ -85,6 +92,8 @@ def spacing_panel(ax, s, *, law, law_label="Wigner surmise", color=COLORS["train
         The law to draw, such as ``rmtlib.laws.wigner_surmise``.
     law_label : str
         Name of the law in the legend.
+    others : dict of str to object with ``pdf``, optional
+        Further laws by their label, dotted.
     color, label : str
         Of the histogram.
     inset : bool
@@ -95,6 +104,8 @@ def spacing_panel(ax, s, *, law, law_label="Wigner surmise", color=COLORS["train
     x = np.linspace(0, 3.5, 300)
     ax.hist(s, np.linspace(0, 3.5, bins + 1), density=True, color=color, alpha=0.55, label=label)
     ax.plot(x, law.pdf(x), "--", color=COLORS["law"], label=law_label)
+    for name, other in (others or {}).items():
+        ax.plot(x, other.pdf(x), ":", color=COLORS["law"], label=name)
     ax.set(xlabel="spacing $s$ (mean spacings)", ylabel="density $P(s)$", xlim=(0, 3.5))
     if inset:
         small = ax.inset_axes([0.64, 0.34, 0.35, 0.38])
@@ -224,3 +235,164 @@ def player(animation, *, alt):
     last = re.findall(r'frames\[\d+\] = "(data:image/png;base64,[^"]*)"', page)[-1].replace("\\\n", "")
     page = page.replace("<img ", f'<img alt="{escape(alt)}" src="{last}" ', 1)
     return HTML(page.replace('<input id="_anim_slider', '<input aria-label="frame" id="_anim_slider', 1))
+
+
+def laziness_panels(networks):
+    """Accuracies of networks (crosses) and of their linearisations (circles) against laziness, on training and test images.
+
+    Parameters
+    ----------
+    networks : pandas.DataFrame
+        One row a network: ``laziness`` and, as shares, ``train_accuracy``, ``test_accuracy`` and both with ``linearized_``
+        before.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two panels; networks of laziness 1 are black.
+    """
+    import matplotlib.pyplot as plt
+
+    means = 100 * networks.groupby("laziness").mean(numeric_only=True)
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
+    kinds = (("", "x", COLORS["trained"], "full"), ("linearized_", "o", COLORS["other"], "linearised"))
+    for ax, (images, name) in zip(axes, {"train": "training", "test": "test"}.items(), strict=True):
+        for prefix, marker, color, label in kinds:
+            column = f"{prefix}{images}_accuracy"
+            ax.plot(means.index, means[column], lw=1, color=color)
+            for laziness, value in zip(networks["laziness"], 100 * networks[column], strict=True):
+                ax.plot(laziness, value, marker, ms=6, mfc="none", color="black" if laziness == 1 else color)
+            ax.plot([], [], marker, mfc="none", color=color, label=label)
+        ax.set(xscale="log", xlabel=r"laziness $\alpha$", ylabel=f"{name} accuracy (%)")
+        ax.set_xticks(means.index, [f"{tick:g}" for tick in means.index])
+        ax.minorticks_off()
+    axes[0].legend()
+    return figure
+
+
+def bulk_panel(ax, nu, *, laws, outlier=None, top=3.2, bins=80):
+    r"""Singular values of noise, or of noise and a signal, with laws of the bulk.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    nu : array
+        Singular values.
+    laws : dict of str to object with ``pdf``
+        Laws by their label, such as `rmtlib.laws.marchenko_pastur`; the first is dashed, the others dotted and dash-dotted.
+    outlier : float, optional
+        Where a singular value is expected outside the bulk.
+    top : float
+        End of the axis.
+    bins : int
+        Bins of the histogram from 0 to ``top``.
+    """
+    x = np.linspace(0, top, 900)
+    ax.hist(nu, np.linspace(0, top, bins + 1), density=True, color=COLORS["initial"], alpha=0.45)
+    for (label, law), style in zip(laws.items(), ("--", ":", "-."), strict=False):
+        ax.plot(x, law.pdf(x), style, color=COLORS["law"], label=label)
+    if outlier is not None:
+        ax.axvline(outlier, ls=":", color=COLORS["law"])
+    ax.set(xlabel=r"singular value $\nu$", ylabel=r"density $P(\nu)$", xlim=(0, top))
+    return ax
+
+
+def overlap_panel(ax, strengths, overlap, *, law):
+    """Squared overlap of found with planted singular vectors, against the strength of what was planted.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    strengths : array of shape (k,)
+    overlap : array of shape (j,)
+        Measured at the first ``j`` strengths.
+    law : array of shape (k,)
+        Expected at all of them.
+    """
+    ax.plot(strengths, law, "--", color=COLORS["law"], label="law")
+    ax.plot(strengths[: len(overlap)], overlap, "o", ms=4, color=COLORS["initial"], label="measured")
+    ax.set(xlabel="strength $t$", ylabel="squared overlap", ylim=(0, 1.02))
+    return ax
+
+
+def animate_panels(*panels, titles):
+    """Panels of one figure that are drawn anew for every value of a knob.
+
+    Parameters
+    ----------
+    *panels : (matplotlib.axes.Axes, callable, sequence of dict)
+        An axis, a function that draws on it, such as `number_variance_panel`, and the keyword arguments of each frame.
+    titles : sequence of str
+        Title of the first axis, one a frame.
+
+    Returns
+    -------
+    matplotlib.animation.FuncAnimation
+        For `player`.
+
+    Raises
+    ------
+    ValueError
+        If a panel has another number of frames than there are titles.
+
+    Notes
+    -----
+    An axis keeps the limits that it has when this is called.
+    """
+    from matplotlib.animation import FuncAnimation
+
+    for _, panel, frames in panels:
+        if len(frames) != len(titles):
+            msg = f"each panel needs {len(titles)} frames, one for each title; {panel.__name__} has {len(frames)}"
+            raise ValueError(msg)
+    limits = [(ax.get_xlim(), ax.get_ylim()) for ax, *_ in panels]
+
+    def draw(frame):
+        for (ax, panel, frames), (x, y) in zip(panels, limits, strict=True):
+            ax.clear()
+            panel(ax, **frames[frame])
+            ax.set(xlim=x, ylim=y)
+            if ax.get_legend_handles_labels()[1]:
+                ax.legend()
+        panels[0][0].set_title(titles[frame], loc="left")
+
+    return FuncAnimation(panels[0][0].figure, draw, frames=len(titles))
+
+
+def error_panel(ax, table, x, y, *, by, error, label="{}", fmt="-", level=None, marks=None):
+    """Curves with error bars, one for each group of a table.
+
+    Parameters
+    ----------
+    ax : matplotlib.axes.Axes
+    table : pandas.DataFrame
+        A row a point.
+    x, y, error : str
+        Columns with the positions, and the standard error of ``y``.
+    by : str
+        Column that tells the curves apart: at most three, in the order of its values.
+    label : str
+        What the legend calls a curve, with its value of ``by`` in braces.
+    fmt : str
+        Of line and marker, as in `matplotlib.axes.Axes.errorbar`.
+    level : float, optional
+        A dashed horizontal line.
+    marks : str, optional
+        Column whose value, the same along a curve, is marked by a dotted vertical line where it is not zero.
+
+    Raises
+    ------
+    ValueError
+        If there are more than three curves.
+    """
+    colors = [COLORS[name] for name in ("trained", "initial", "other")]
+    if table[by].nunique() > len(colors):
+        msg = f"by must tell at most {len(colors)} curves apart; column {by!r} has {table[by].nunique()} values"
+        raise ValueError(msg)
+    if level is not None:
+        ax.axhline(level, ls="--", color=COLORS["law"])
+    for color, (name, points) in zip(colors, table.groupby(by), strict=False):
+        ax.errorbar(points[x], points[y], points[error], fmt=fmt, ms=3, color=color, label=label.format(name))
+        if marks is not None and (place := points[marks].iloc[0]):
+            ax.axvline(place, ls=":", color=color)
+    return ax

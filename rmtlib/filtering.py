@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -20,6 +21,9 @@ from .marchenko_pastur import fit_marchenko_pastur
 from .shrinkage import SHRINKERS, LowRankFactors, decompose, low_rank_factors, shrink_singular_values, spiked_strength, truncate
 from .weights import Skipped, WeightsError, load_weights
 from .weights.write import open_sink
+
+if TYPE_CHECKING:
+    import pandas
 
 __all__ = [
     "FilteredMatrix",
@@ -81,7 +85,7 @@ class FilteredNetwork:
     """
 
     weights: dict | Path
-    report: object
+    report: pandas.DataFrame
     skipped: list[Skipped]
 
 
@@ -272,7 +276,8 @@ def honest_gain(treatments, untreated) -> float:
     -0.005
     """
     if not len(treatments):
-        raise ValueError("treatments must have at least one row; got none")
+        msg = "treatments must have at least one row; got none"
+        raise ValueError(msg)
     halves = ("first_half", "second_half")
     gains = [treatments.loc[treatments[chooser].idxmax(), judge] - untreated[judge] for chooser, judge in (halves, halves[::-1])]
     return float(np.mean(gains))
@@ -298,25 +303,30 @@ def _filter_layer(layer, cut, shrink, a):
 def _cuts(weights, cut, layers):
     """The cut of each layer that is to be filtered, checked."""
     if layers is not None and (isinstance(layers, str) or not isinstance(layers, Iterable)):
-        raise ValueError(f"layers must be names of matrices in a list; got {layers!r}")
+        msg = f"layers must be names of matrices in a list; got {layers!r}"
+        raise ValueError(msg)
     if isinstance(cut, Mapping):
         chosen = list(cut if layers is None else layers)
         if missing := [name for name in chosen if name not in cut]:
-            raise ValueError(f"cut must name every layer of layers; it lacks {', '.join(map(repr, missing))}")
+            msg = f"cut must name every layer of layers; it lacks {', '.join(map(repr, missing))}"
+            raise ValueError(msg)
     else:
         chosen = [name for name in weights if not weights.tensor(name).members] if layers is None else list(layers)
         cut = dict.fromkeys(chosen, cut)
     if not chosen:
         reasons = "".join(f"; {skipped.name}: {skipped.reason}" for skipped in weights.skipped)
-        raise ValueError(f"there is no layer to filter{reasons}")
+        msg = f"there is no layer to filter{reasons}"
+        raise ValueError(msg)
     for name in chosen:
         if name not in weights:
             try:
                 weights[name]
             except KeyError as error:
-                raise ValueError(f"layers must name matrices of the network; {error.args[0]}") from None
+                msg = f"layers must name matrices of the network; {error.args[0]}"
+                raise ValueError(msg) from None
         if made := weights.tensor(name).members:
-            raise ValueError(f"layers must name matrices that are stored; {name!r} is made of {', '.join(made)}")
+            msg = f"layers must name matrices that are stored; {name!r} is made of {', '.join(made)}"
+            raise ValueError(msg)
         if not _is_edge(cut[name]):
             _kept(cut[name], min(weights.shapes[name]), f"cut of {name!r}")
     wanted = set(chosen)
@@ -335,12 +345,14 @@ def _kept(cut, levels, name: str = "cut") -> int:
     if isinstance(cut, float | np.floating) and 0 < cut <= 1:
         return max(1, round(float(cut) * levels))
     expected = f"'edge', a whole number from 1 to the {levels} singular values, or a share of them above 0 and at most 1"
-    raise ValueError(f"{name} must be {expected}; got {cut!r}")
+    msg = f"{name} must be {expected}; got {cut!r}"
+    raise ValueError(msg)
 
 
 def _shrinker(shrink) -> str | None:
     if isinstance(shrink, bool | np.bool_):
         return "frobenius" if shrink else None
     if not isinstance(shrink, str) or shrink not in SHRINKERS:
-        raise ValueError(f"shrink must be True, False, {' or '.join(map(repr, SHRINKERS))}; got {shrink!r}")
+        msg = f"shrink must be True, False, {' or '.join(map(repr, SHRINKERS))}; got {shrink!r}"
+        raise ValueError(msg)
     return shrink

@@ -17,6 +17,7 @@ The number variance :math:`\Sigma^2(L)` (``number_variance_*``) and the rigidity
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import cache
 
@@ -50,7 +51,7 @@ __all__ = [
 ]
 
 
-class Law:
+class Law(ABC):
     """A continuous law on the line, with the methods that ``scipy.stats`` laws have.
 
     All methods take scalars or arrays of any shape; a scalar gives a float. Laws without a closed quantile function invert their
@@ -84,7 +85,8 @@ class Law:
         p = np.asarray(p, dtype=np.float64)
         good = (p >= 0) & (p <= 1)
         if not good.all():
-            raise ValueError(f"p must hold probabilities from 0 to 1; got {p[~good].flat[0]:g}")
+            msg = f"p must hold probabilities from 0 to 1; got {p[~good].flat[0]:g}"
+            raise ValueError(msg)
         low, high = self.support()
         return _fill(p, (p > 0) & (p < 1), self._ppf, np.where(p == 0, low, high))
 
@@ -114,6 +116,14 @@ class Law:
     def _bracket(self) -> tuple[float, float]:
         """A finite interval that holds all quantiles which floats can ask for."""
         return self.support()
+
+    @abstractmethod
+    def _pdf(self, x):
+        """Density inside the support."""
+
+    @abstractmethod
+    def _cdf(self, x):
+        """Probability of a value of at most ``x`` inside the support."""
 
     def _sf(self, x):
         return 1 - self._cdf(x)
@@ -341,7 +351,8 @@ class MarchenkoPastur(Law):
 
     def __post_init__(self):
         if checks.positive(self.q, "q") > 1:
-            raise ValueError(f"q = m/n must be at most 1; got {self.q!r}: transpose the matrix, so that n >= m")
+            msg = f"q = m/n must be at most 1; got {self.q!r}: transpose the matrix, so that n >= m"
+            raise ValueError(msg)
         checks.positive(self.sigma, "sigma")
 
     @property
@@ -382,6 +393,10 @@ class _Spliced(Law):
     is the leading asymptotic form with its derivative, ``correction`` a Chebyshev interpolant of what is missing. Beyond its
     interval the interpolant is held at its last value, so that the law continues as its asymptotic form.
     """
+
+    @abstractmethod
+    def _table(self):
+        """The two pieces and the split."""
 
     def _side(self, x, side):
         tail, correction = self._table()[side]
@@ -731,7 +746,8 @@ def _fill(x, where, function, out=None):
 def _without_nan(x):
     x = np.asarray(x, dtype=np.float64)
     if np.isnan(x).any():
-        raise ValueError("x must not hold nan")
+        msg = "x must not hold nan"
+        raise ValueError(msg)
     return x
 
 
@@ -739,7 +755,8 @@ def _lengths(L):
     L = np.asarray(L, dtype=np.float64)
     good = np.isfinite(L) & (L > 0)
     if not good.all():
-        raise ValueError(f"L must be finite and above 0, in mean spacings; got {L[~good].flat[0]:g}")
+        msg = f"L must be finite and above 0, in mean spacings; got {L[~good].flat[0]:g}"
+        raise ValueError(msg)
     return L
 
 

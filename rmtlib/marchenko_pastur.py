@@ -20,7 +20,7 @@ import scipy.optimize
 
 from . import checks, laws
 
-__all__ = ["MarchenkoPasturFit", "fit_marchenko_pastur"]
+__all__ = ["MarchenkoPasturFit", "Noise", "fit_marchenko_pastur", "fit_noise"]
 
 METHODS = {"counting": 0.5, "density": 0.7}
 GRID_POINTS = 400
@@ -168,7 +168,8 @@ def fit_marchenko_pastur(
     nu, n, m = _singular_values(nu, shape)
     a = checks.integer(a, "a", at_least=1)
     if 2 * a >= m:
-        raise ValueError(f"a must be below half of the {m} levels; got {a}: a smaller half window broadens less")
+        msg = f"a must be below half of the {m} levels; got {a}: a smaller half window broadens less"
+        raise ValueError(msg)
     checks.choice(method, "method", tuple(METHODS))
     checks.choice(reflect, "reflect", (None, True, False))
     reflect = m / n >= 0.95 if reflect is None else bool(reflect)
@@ -181,7 +182,8 @@ def fit_marchenko_pastur(
     window = np.flatnonzero(np.interp(nu, grid, used) > 0.5)
     window = window[nu[window] <= grid[-1]]
     if len(window) < 5:
-        raise ValueError(f"nu has only {len(window)} levels in the peak of its density: no bulk to fit; a larger a broadens more")
+        msg = f"nu has only {len(window)} levels in the peak of its density: no bulk to fit; a larger a broadens more"
+        raise ValueError(msg)
     if method == "density":
         lower = 0.0 if n == m and reflect else nu[0]
         lower, upper, fraction = _fit_curve("pdf", grid[used], density[used], lower)
@@ -206,24 +208,86 @@ def fit_marchenko_pastur(
     )
 
 
+@dataclass(frozen=True)
+class Noise:
+    """Noise that some of the levels were taken for, and the levels outside it.
+
+    Attributes
+    ----------
+    sigma : float
+        Standard deviation of an entry.
+    outlier_edge, outlier_edge_below : float
+        Limits of the levels of such noise; the lower one is 0 for matrices so close to square that noise reaches down to 0.
+    n_outliers, n_outliers_below : int
+        Levels beyond them.
+    """
+
+    sigma: float
+    outlier_edge: float
+    outlier_edge_below: float
+    n_outliers: int
+    n_outliers_below: int
+
+
+def fit_noise(nu, shape: tuple[int, int], window, *, level: float = LEVEL) -> Noise:
+    """Noise whose levels are those of a window, and the levels outside it, as in the second half of `fit_marchenko_pastur`.
+
+    Parameters
+    ----------
+    nu : array_like, shape (m,)
+        Singular values of a matrix, ascending, all of them.
+    shape : tuple of int
+        Shape of the matrix, in either order.
+    window : array_like of int
+        Indices of the levels that are noise, ascending. Levels within it, and below its middle one or above it, are never counted
+        as outliers above or below.
+    level : float
+        Probability that the largest level of pure noise is called an outlier; the same below the bulk.
+
+    Returns
+    -------
+    Noise
+
+    Raises
+    ------
+    ValueError
+        If ``nu`` is not ascending and finite with m entries, or ``window`` or ``level`` is out of range.
+    """
+    nu, n, m = _singular_values(nu, shape)
+    window = np.asarray(window)
+    if window.ndim != 1 or len(window) == 0 or not np.issubdtype(window.dtype, np.integer) or np.any(np.diff(window) < 1):
+        msg = f"window must hold indices of levels, ascending; got {window!r}"
+        raise ValueError(msg)
+    if window[0] < 0 or window[-1] >= m:
+        msg = f"window must hold indices from 0 to {m - 1}; got {window[0]} to {window[-1]}"
+        raise ValueError(msg)
+    sigma, edges, below, above = _noise(nu, n, m, window, _share(level, "level"))
+    return Noise(sigma, edges[1], edges[0], above, below)
+
+
 def _singular_values(nu, shape):
     nu = checks.levels(nu, "nu", at_least=10)
     try:
         n, m = (checks.integer(side, "shape", at_least=1) for side in sorted(shape, reverse=True))
     except (TypeError, ValueError):
-        raise ValueError(f"shape must be the two whole numbers of rows and columns; got {shape!r}") from None
+        msg = f"shape must be the two whole numbers of rows and columns; got {shape!r}"
+        raise ValueError(msg) from None
     if len(nu) != m:
-        raise ValueError(f"nu must hold all {m} singular values of a matrix of shape {tuple(shape)}; got {len(nu)}")
+        msg = f"nu must hold all {m} singular values of a matrix of shape {tuple(shape)}; got {len(nu)}"
+        raise ValueError(msg)
     if nu[0] < 0:
-        raise ValueError(f"nu must hold singular values, which are not negative; got {nu[0]:.3g}")
+        msg = f"nu must hold singular values, which are not negative; got {nu[0]:.3g}"
+        raise ValueError(msg)
     if nu[-1] == 0:
-        raise ValueError("nu must not be all zero: the matrix is empty of weights")
+        msg = "nu must not be all zero: the matrix is empty of weights"
+        raise ValueError(msg)
     return nu, n, m
 
 
 def _share(value, name):
     if checks.positive(value, name) >= 1:
-        raise ValueError(f"{name} must be between 0 and 1; got {value!r}")
+        msg = f"{name} must be between 0 and 1; got {value!r}"
+        raise ValueError(msg)
     return float(value)
 
 
@@ -243,7 +307,8 @@ def broadened_density(nu, a, reflect):
     reach = 2 * (quartiles[2] - quartiles[0])
     if min(width.min(), reach) < 1e-6 * nu.mean():
         place = nu[np.argmin(width)]
-        raise ValueError(f"nu has too many coinciding levels near {place:.3g}: is the matrix rank-deficient or orthogonal?")
+        msg = f"nu has too many coinciding levels near {place:.3g}: is the matrix rank-deficient or orthogonal?"
+        raise ValueError(msg)
     bottom, top = 0.0 if reflect else max(nu[0], quartiles[1] - reach), min(nu[-1], quartiles[1] + reach)
     # midpoints: the curve starts at the smallest level like a square root, where its derivative would be infinite
     grid = bottom + (top - bottom) * (np.arange(GRID_POINTS) + 0.5) / GRID_POINTS
@@ -279,10 +344,11 @@ def _fit_curve(function, x, y, lower):
     solution = scipy.optimize.least_squares(lambda edges: projected([*given, *edges])[1], start, bounds=(low, high), **options)
     edges = [*given, *solution.x]
     if edges[1] > x[-1] + 19:
-        raise ValueError(
+        msg = (
             "nu has no upper edge of a bulk: its density does not bend down towards larger singular values "
             "(for method='density' a smallest singular value below the bulk has this effect too)"
         )
+        raise ValueError(msg)
     return float(span * edges[0]), float(span * edges[1]), float(projected(edges)[0])
 
 

@@ -80,9 +80,11 @@ def moving_mean_band(k: int, *, window: int = 15, level: float = 0.95, draws: in
     window = checks.integer(window, "window", at_least=1)
     k = checks.integer(k, "k", at_least=1)
     if window > k:
-        raise ValueError(f"window must be at most the number of vectors, {k}; got {window}")
+        msg = f"window must be at most the number of vectors, {k}; got {window}"
+        raise ValueError(msg)
     if not 0 < checks.positive(level, "level") < 1:
-        raise ValueError(f"level must be between 0 and 1; got {level!r}")
+        msg = f"level must be between 0 and 1; got {level!r}"
+        raise ValueError(msg)
     half = float(np.quantile(_largest_deviations(k, window, checks.integer(draws, "draws", at_least=100), seed), level))
     return 0.5 - half, 0.5 + half
 

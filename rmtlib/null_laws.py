@@ -176,7 +176,8 @@ def spacing_null(n: int, *, method: str = "broadened", a: int = 15, degree: int 
         return simulate_spacing_null((m, m), method=method, a=a, degree=degree)
     sizes, quantiles = tables[name]
     if n > sizes[-1]:
-        raise ValueError(f"n must be at most {sizes[-1]:.0f}, the end of the table of nulls; got {n}")
+        msg = f"n must be at most {sizes[-1]:.0f}, the end of the table of nulls; got {n}"
+        raise ValueError(msg)
     scaled = [np.interp(np.log(n), np.log(sizes), column) for column in quantiles.T]
     return NullLaw(n, np.array(scaled) / np.sqrt(n), probabilities)
 
@@ -330,9 +331,11 @@ def _cache_file(**key) -> Path:
 
 
 def _read_cached(path: Path | None, draws: int) -> np.ndarray | None:
+    if path is None:
+        return None
     try:
         found = np.load(path, allow_pickle=False)
-    except (TypeError, OSError, ValueError, EOFError):
+    except (OSError, ValueError, EOFError):
         return None
     return found if found.shape == (draws, 2) and np.isfinite(found).all() else None
 

@@ -140,16 +140,18 @@ def number_variance_curve(xi, L, *, centers: str = "uniform", a: int | None = No
     xi, L = _arguments(xi, L, centers)
     L = np.atleast_1d(L)
     if L.ndim > 1:
-        raise ValueError(f"L must be a number or one-dimensional; got shape {L.shape}")
+        msg = f"L must be a number or one-dimensional; got shape {L.shape}"
+        raise ValueError(msg)
     pieces = [_square_deviations(xi, length, centers) for length in L]
     values = np.array([_mean(*piece) for piece in pieces])
     errors = np.array([_standard_error(*piece, BLOCK * length) for piece, length in zip(pieces, L, strict=True)])
     short = np.array([weights.sum() for _, weights in pieces]) < 2 * BLOCK * L
-    filtered = np.zeros(len(L), dtype=bool) if a is None else L > TRUSTED * checks.integer(a, "a", at_least=1)
+    trusted = np.inf if a is None else TRUSTED * checks.integer(a, "a", at_least=1)
+    filtered = L > trusted
     warnings = []
     if filtered.any():
         warnings.append(
-            f"L = {_listed(L[filtered])} exceeds 2 a / 3 = {TRUSTED * a:.3g}: unfolding with a = {a} has removed "
+            f"L = {_listed(L[filtered])} exceeds 2 a / 3 = {trusted:.3g}: unfolding with a = {a} has removed "
             "more than 10 % of a random matrix's number variance"
         )
     if short.any():
@@ -211,11 +213,13 @@ def _arguments(xi, L, centers):
     wrong = ~((L > 0) & (L < extent))
     if wrong.any():
         expected = f"above 0 and shorter than the spectrum of {extent:.4g} mean spacings"
-        raise ValueError(f"L must be {expected}; got {_listed(L[wrong])}")
+        msg = f"L must be {expected}; got {_listed(L[wrong])}"
+        raise ValueError(msg)
     if centers == "levels" and L.size:
         longest = 2 * np.minimum(xi - xi[0], xi[-1] - xi).max()
         if L.max() > longest:
-            raise ValueError(f"L must be at most {longest:.4g} for an interval centred on a level to fit; got {L.max():.4g}")
+            msg = f"L must be at most {longest:.4g} for an interval centred on a level to fit; got {L.max():.4g}"
+            raise ValueError(msg)
     return xi, L
 
 
@@ -233,7 +237,7 @@ def _positions(xi, L):
     return edges[order[begin : end + 1]], first[begin:end], (entered - first)[begin:end]
 
 
-def _square_deviations(xi, L, centers):
+def _square_deviations(xi, L, centers) -> tuple[np.ndarray, np.ndarray]:
     """Square deviations of the number of levels along the spectrum, and the extent of positions that each stands for."""
     if centers == "levels":
         inside = xi[(xi - L / 2 >= xi[0]) & (xi + L / 2 <= xi[-1])]

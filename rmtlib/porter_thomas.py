@@ -88,11 +88,14 @@ def porter_thomas(vectors, *, window: int = 15) -> PorterThomasTest:
     vectors = _unit_rows(vectors)
     k, m = vectors.shape
     if m < null_laws.FEWEST_ENTRIES:
-        raise ValueError(f"vectors must have at least {null_laws.FEWEST_ENTRIES} entries each; got {m}")
+        msg = f"vectors must have at least {null_laws.FEWEST_ENTRIES} entries each; got {m}"
+        raise ValueError(msg)
     if checks.integer(window, "window", at_least=1) % 2 == 0:
-        raise ValueError(f"window must be odd, to have a vector in its middle; got {window}")
+        msg = f"window must be odd, to have a vector in its middle; got {window}"
+        raise ValueError(msg)
     if window > k:
-        raise ValueError(f"window must be at most the number of vectors, {k}; got {window}")
+        msg = f"window must be at most the number of vectors, {k}; got {window}"
+        raise ValueError(msg)
     return unit_rows_test(vectors, window)
 
 
@@ -145,5 +148,6 @@ def _unit_rows(vectors) -> np.ndarray:
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     worst = int(np.argmax(np.abs(lengths - 1)))
     if abs(lengths[worst] - 1) > 1e-3:
-        raise ValueError(f"vectors must be normalised rows of length 1; row {worst} has length {lengths[worst]:.4g}")
+        msg = f"vectors must be normalised rows of length 1; row {worst} has length {lengths[worst]:.4g}"
+        raise ValueError(msg)
     return vectors

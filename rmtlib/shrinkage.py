@@ -190,7 +190,8 @@ def low_rank_factors(W, rank: int) -> LowRankFactors:
     W = checks.matrix(W)
     rank = checks.integer(rank, "rank", at_least=1)
     if rank > min(W.shape):
-        raise ValueError(f"rank must be at most the smaller side of W, {min(W.shape)}; got {rank}")
+        msg = f"rank must be at most the smaller side of W, {min(W.shape)}; got {rank}"
+        raise ValueError(msg)
     nu, inputs, outputs = decompose(W)
     root = np.sqrt(nu[-rank:])[::-1]
     return LowRankFactors(outputs[-rank:][::-1].T * root, root[:, None] * inputs[-rank:][::-1])
@@ -207,16 +208,19 @@ def _sides(shape):
     try:
         n, m = (checks.integer(side, "shape", at_least=1) for side in sorted(shape, reverse=True))
     except (TypeError, ValueError):
-        raise ValueError(f"shape must be the two whole numbers of rows and columns; got {shape!r}") from None
+        msg = f"shape must be the two whole numbers of rows and columns; got {shape!r}"
+        raise ValueError(msg) from None
     return n, m
 
 
 def _scaled(nu, c):
     if checks.positive(c, "c") > 1:
-        raise ValueError(f"c = m/n must be at most 1; got {c!r}")
+        msg = f"c = m/n must be at most 1; got {c!r}"
+        raise ValueError(msg)
     y = np.asarray(nu, dtype=np.float64)
     if not (np.isfinite(y) & (y >= 0)).all():
-        raise ValueError("nu must hold finite singular values that are not negative")
+        msg = "nu must hold finite singular values that are not negative"
+        raise ValueError(msg)
     return y, float(c)
 
 

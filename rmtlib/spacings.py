@@ -103,7 +103,8 @@ def spacing_ratios(nu) -> np.ndarray:
     gaps = np.diff(checks.levels(nu, "nu", at_least=3))
     larger = np.maximum(gaps[1:], gaps[:-1])
     if not larger.all():
-        raise ValueError("nu must not hold three equal levels in a row; the ratio of two vanishing gaps is undefined")
+        msg = "nu must not hold three equal levels in a row; the ratio of two vanishing gaps is undefined"
+        raise ValueError(msg)
     return np.minimum(gaps[1:], gaps[:-1]) / larger
 
 
@@ -155,7 +156,8 @@ def spacing_test(
     if null is None:
         null = null_laws.spacing_null(len(s), method=method, a=a, degree=degree)
     elif null.n != len(s):
-        raise ValueError(f"null must be the law for {len(s)} spacings, as xi has; got the law for {null.n}")
+        msg = f"null must be the law for {len(s)} spacings, as xi has; got the law for {null.n}"
+        raise ValueError(msg)
     from .laws import wigner_surmise
 
     statistic = float(null_laws.ks_statistic(wigner_surmise.cdf(np.sort(s))))

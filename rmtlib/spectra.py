@@ -11,6 +11,7 @@ of them "the" singular vectors of a square layer are depends on whether a framew
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -18,7 +19,7 @@ from scipy.linalg import lapack
 
 from . import checks
 
-__all__ = ["Spectrum", "spectrum"]
+__all__ = ["Spectrum", "spectrum", "stable_rank"]
 
 REFINED_BELOW = 1e-3  # of the largest singular value: these are computed again from W itself, if they are few
 EXACT_BELOW = {True: 1e-7, False: 1e-5}  # with and without vectors, that is with and without this refinement
@@ -43,12 +44,12 @@ class Spectrum:
     """
 
     nu: np.ndarray
-    input_vectors: np.ndarray | None
-    output_vectors: np.ndarray | None
+    input_vectors: np.ndarray | Any
+    output_vectors: np.ndarray | Any
     shape: tuple[int, int]
 
 
-def spectrum(W, vectors: bool = True, *, exact: bool = False) -> Spectrum:
+def spectrum(W, vectors: bool = True, *, exact: bool = False, deficient: bool = False) -> Spectrum:
     r"""Singular values, ascending, and singular vectors in input and output space.
 
     Parameters
@@ -59,6 +60,9 @@ def spectrum(W, vectors: bool = True, *, exact: bool = False) -> Spectrum:
         Also compute the vectors of both spaces.
     exact : bool
         Decompose ``W`` itself even where its Gram matrix would do.
+    deficient : bool
+        Leave out levels that are zero, with their vectors, instead of refusing the matrix. Those of a float32 matrix below the
+        rounding of its entries, 1.2e-7 of the largest level, are zeros as well.
 
     Returns
     -------
@@ -99,20 +103,61 @@ def spectrum(W, vectors: bool = True, *, exact: bool = False) -> Spectrum:
     W = checks.matrix(W)
     low, high = float(W.min()), float(W.max())
     if low == high == 0:
-        raise ValueError("W is zero: it has no spectrum to analyse")
-    if low == high:
-        raise ValueError(f"W is constant (every entry is {low:.6g}): it has rank 1 and no spectrum to analyse")
+        msg = "W is zero: it has no spectrum to analyse"
+        raise ValueError(msg)
+    if low == high and not deficient:
+        msg = f"W is constant (every entry is {low:.6g}): it has rank 1 and no spectrum to analyse"
+        raise ValueError(msg)
     result = None
     if not exact and 1e-100 < max(-low, high) < 1e100:
         result = by_gram(W, vectors)
     nu, inputs, outputs = by_svd(W, vectors) if result is None else result
-    zeros = np.count_nonzero(nu <= max(W.shape) * np.finfo(np.float64).eps * nu[-1])
-    if zeros:
-        raise ValueError(
+    relative = max(W.shape) * np.finfo(np.float64).eps
+    zeros = np.count_nonzero(nu <= (max(relative, np.finfo(W.dtype).eps) if deficient else relative) * nu[-1])
+    if zeros and deficient:
+        nu, inputs, outputs = (part if part is None else part[zeros:] for part in (nu, inputs, outputs))
+    elif zeros:
+        msg = (
             f"W is rank deficient: {zeros} of its {len(nu)} singular values are zero up to rounding; "
             f"remove dependent or empty rows and columns first ({_empty(W)})"
         )
+        raise ValueError(msg)
     return Spectrum(nu, inputs, outputs, W.shape)
+
+
+def stable_rank(nu) -> float:
+    r"""How many directions share the size of a matrix, :math:`\sum_k \nu_k^2 / \nu_\max^2`.
+
+    Parameters
+    ----------
+    nu : array_like, shape (m,)
+        Singular values, ascending, the largest above 0.
+
+    Returns
+    -------
+    float
+        From 1, where one direction is all, to m, where all are equal; noise of n x m has
+        :math:`m / (1 + \sqrt{m/n})^2` in the limit.
+
+    Raises
+    ------
+    ValueError
+        If ``nu`` is not ascending and finite, or has no positive level.
+
+    References
+    ----------
+    Rudelson and Vershynin, J. ACM 54, 21 (2007).
+
+    Examples
+    --------
+    >>> stable_rank([1.0, 1.0, 2.0])
+    1.5
+    """
+    nu = checks.levels(nu, "nu")
+    if nu[-1] <= 0 or nu[0] < 0:
+        msg = "nu must hold singular values that are not negative, the largest above 0"
+        raise ValueError(msg)
+    return float(np.sum((nu / nu[-1]) ** 2))
 
 
 def by_gram(W, vectors):

@@ -15,9 +15,18 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from . import checks
+from . import checks, shape_tables
 
-__all__ = ["HillEstimate", "PowerLawFit", "PowerLawTest", "fit_power_law", "hill", "power_law_test"]
+__all__ = [
+    "HillEstimate",
+    "NoiseExponent",
+    "PowerLawFit",
+    "PowerLawTest",
+    "fit_power_law",
+    "hill",
+    "noise_exponent",
+    "power_law_test",
+]
 
 BLOCK = 2**15  # entries of a table of distances at a time: few enough for the processor's cache
 
@@ -128,14 +137,17 @@ def hill(x, k) -> HillEstimate:
     x = checks.levels(x, "x")
     counts = np.asarray(k)
     if not np.issubdtype(counts.dtype, np.integer) or counts.size == 0 or counts.min() < 1 or counts.max() >= len(x):
-        raise ValueError(f"k must be whole numbers from 1 to {len(x) - 1}, one less than there are levels; got {k!r}")
+        msg = f"k must be whole numbers from 1 to {len(x) - 1}, one less than there are levels; got {k!r}"
+        raise ValueError(msg)
     threshold = x[-1 - counts]
     if threshold.min() <= 0:
-        raise ValueError(f"x must be above 0 where it is used; level {counts.max()} from the top is {threshold.min():.3g}")
+        msg = f"x must be above 0 where it is used; level {counts.max()} from the top is {threshold.min():.3g}"
+        raise ValueError(msg)
     descending = np.log(x[-counts.max() - 1 :][::-1])
     excess = np.cumsum(descending)[counts - 1] / counts - descending[counts]
     if excess.min() <= 1e-14 * np.abs(descending).max():
-        raise ValueError("x has equal levels at its upper end: there is no tail to measure; use a larger k")
+        msg = "x has equal levels at its upper end: there is no tail to measure; use a larger k"
+        raise ValueError(msg)
     return HillEstimate(*(part[()] for part in (counts, threshold, 1 + 1 / excess, 1 / (excess * np.sqrt(counts)))))
 
 
@@ -183,7 +195,8 @@ def fit_power_law(x, *, xmin: float | None = None, min_tail: int = 50) -> PowerL
     xmin = checks.positive(xmin, "xmin")
     tail = x[np.searchsorted(x, xmin) :]
     if len(tail) < min_tail or tail[-1] == xmin:
-        raise ValueError(f"xmin must leave at least {min_tail} levels that are not all equal to it; {xmin:g} leaves {len(tail)}")
+        msg = f"xmin must leave at least {min_tail} levels that are not all equal to it; {xmin:g} leaves {len(tail)}"
+        raise ValueError(msg)
     exponent, statistic = _exponents_and_distances(np.log(np.concatenate([[xmin], tail])), np.array([0]), drop_first=True)
     return _result(exponent[0], statistic[0], xmin, len(tail), len(x))
 
@@ -247,6 +260,55 @@ def power_law_test(
     return PowerLawTest(fit, float(pvalue), statistics)
 
 
+@dataclass(frozen=True)
+class NoiseExponent:
+    """Exponent that `fit_power_law` finds in the eigenvalues of noise.
+
+    Attributes
+    ----------
+    mean, standard_deviation : float
+        Over matrices of the shape.
+    """
+
+    mean: float
+    standard_deviation: float
+
+
+def noise_exponent(shape: tuple[int, int]) -> NoiseExponent:
+    r"""What the best power law of pure noise looks like: mean and standard deviation of its exponent.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Rows and columns of the matrix, in either order.
+
+    Returns
+    -------
+    NoiseExponent
+        Of the eigenvalues :math:`\lambda = \nu^2`, by ``fit_power_law(nu**2)`` with its defaults.
+
+    Raises
+    ------
+    ValueError
+        If the smaller side is below 64 or above 4096.
+
+    Notes
+    -----
+    The bulk of noise is no power law; a fit finds one all the same, and its exponent depends on the shape more than on anything
+    that is learned: 1.5 for 64 x 64 and 8 for 1024 x 1024. An exponent means something beside that of noise of its shape, and
+    only once the sizes of neurons are taken out (`rmtlib.biwhiten`), which make tails of their own. Interpolated between Gaussian
+    matrices of 13 sizes and 5 aspect ratios down to 1/100; ``tests/reference/bulk.py`` makes the table.
+
+    Examples
+    --------
+    >>> nu = np.linalg.svd(np.random.default_rng(0).standard_normal((400, 200)), compute_uv=False)[::-1]
+    >>> noise = noise_exponent((400, 200))
+    >>> bool(abs(fit_power_law(nu**2).exponent - noise.mean) < 3 * noise.standard_deviation)
+    True
+    """
+    return NoiseExponent(*(float(value) for value in shape_tables.lookup("tails.csv", shape)))
+
+
 def _sample(x, min_tail):
     min_tail = checks.integer(min_tail, "min_tail", at_least=2)
     return checks.levels(x, "x", at_least=min_tail), min_tail
@@ -257,7 +319,8 @@ def _candidates(x, min_tail):
     first = np.flatnonzero(np.diff(x, prepend=-np.inf))
     found = first[(first <= len(x) - min_tail) & (x[first] > 0) & (x[first] < x[-1])]
     if len(found) == 0:
-        raise ValueError(f"x must have at least {min_tail} levels above 0 that are not all equal, for a tail to begin there")
+        msg = f"x must have at least {min_tail} levels above 0 that are not all equal, for a tail to begin there"
+        raise ValueError(msg)
     return found
 
 

@@ -17,7 +17,7 @@ from scipy.special import ndtr
 
 from . import checks
 
-__all__ = ["unfold"]
+__all__ = ["half_window", "unfold"]
 
 REACH = 8.3  # widths beyond which a Gaussian cumulative is 0 or 1 to less than float64's rounding
 
@@ -102,20 +102,50 @@ def unfold(
     return _polynomial(nu, checks.integer(degree, "degree", at_least=1))
 
 
+def half_window(levels: int) -> int:
+    """Half window of the broadening that a spectrum of so many levels can afford.
+
+    Parameters
+    ----------
+    levels : int
+        Number of singular values, at least 5.
+
+    Returns
+    -------
+    int
+        15 from 77 levels on and 7 from 45 on, so that 16 spacings are left after unfolding; below, where only the density of the
+        bulk is broadened, an eighth of the levels and at least 2.
+
+    Raises
+    ------
+    ValueError
+        If ``levels`` is not a whole number of at least 5.
+
+    Examples
+    --------
+    >>> [half_window(m) for m in (512, 77, 76, 45, 44, 16)]
+    [15, 15, 7, 7, 5, 2]
+    """
+    levels = checks.integer(levels, "levels", at_least=5)
+    return 15 if levels >= 77 else 7 if levels >= 45 else max(2, levels // 8)
+
+
 def _broadened(nu, a, edges):
     m = len(nu)
     needed, words = (4 * a + 2, "4 a + 2") if edges == "drop" else (2 * a + 1, "2 a + 1")
     if m < needed:
-        raise ValueError(f"nu must hold at least {words} = {needed} levels to be broadened over a = {a} neighbours; got {m}")
+        msg = f"nu must hold at least {words} = {needed} levels to be broadened over a = {a} neighbours; got {m}"
+        raise ValueError(msg)
     kernels = np.arange(a, m - a) if edges == "drop" else np.arange(m)
     levels = nu[2 * a : m - 2 * a] if edges == "drop" else nu
     widths = (nu[np.minimum(kernels + a, m - 1)] - nu[np.maximum(kernels - a, 0)]) / 2
     narrow = np.argmin(widths)
     if widths[narrow] <= 8 * np.finfo(np.float64).eps * np.abs(nu[[0, -1]]).max():
-        raise ValueError(
+        msg = (
             f"nu holds coinciding levels: the {a} levels on either side of nu = {nu[kernels[narrow]]:.6g} have no width, "
             "and a degenerate spectrum has no level spacing"
         )
+        raise ValueError(msg)
     return _staircase(levels, nu[kernels], widths)
 
 
@@ -134,9 +164,11 @@ def _marchenko_pastur(nu, shape, sigma):
     from . import laws
 
     if shape is None:
-        raise ValueError("shape of the matrix, (n_out, n_in), is needed by method='marchenko_pastur'; got None")
+        msg = "shape of the matrix, (n_out, n_in), is needed by method='marchenko_pastur'; got None"
+        raise ValueError(msg)
     if len(shape) != 2 or min(shape) != len(nu):
-        raise ValueError(f"shape must be (n_out, n_in) of a matrix with as many singular values as nu, {len(nu)}; got {shape}")
+        msg = f"shape must be (n_out, n_in) of a matrix with as many singular values as nu, {len(nu)}; got {shape}"
+        raise ValueError(msg)
     m, n = sorted(shape)
     if sigma is None:
         middle = slice(m // 10, m - m // 10)
@@ -150,9 +182,11 @@ def _marchenko_pastur(nu, shape, sigma):
 def _polynomial(nu, degree):
     m = len(nu)
     if m < degree + 2:
-        raise ValueError(f"nu must hold at least degree + 2 = {degree + 2} levels; got {m}")
+        msg = f"nu must hold at least degree + 2 = {degree + 2} levels; got {m}"
+        raise ValueError(msg)
     if nu[0] == nu[-1]:
-        raise ValueError(f"nu holds {m} coinciding levels: a degenerate spectrum has no level spacing")
+        msg = f"nu holds {m} coinciding levels: a degenerate spectrum has no level spacing"
+        raise ValueError(msg)
     fit = np.polynomial.Polynomial.fit(nu, np.arange(m) + 0.5, degree)
     xi = fit(nu)
     turns = fit.deriv().roots()
@@ -160,8 +194,9 @@ def _polynomial(nu, degree):
     visited = np.union1d(nu, turns)
     falls = np.concatenate((nu[:-1][(np.diff(xi) <= 0) & (np.diff(nu) > 0)], visited[:-1][np.diff(fit(visited)) < -1]))
     if len(falls):
-        raise ValueError(
+        msg = (
             f"the polynomial of degree {degree} is no staircase: it falls above nu = {falls[0]:.6g}; "
             "take a lower degree, or leave out the outliers"
         )
+        raise ValueError(msg)
     return xi

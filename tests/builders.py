@@ -7,7 +7,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 
 def gaussian(*shape: int, seed: int = 0, dtype=np.float32) -> np.ndarray:
@@ -92,3 +92,18 @@ def keras_weights(path: Path, layers: dict[str, tuple[str, list[np.ndarray]]]) -
                 group[str(j)] = array
         file["optimizer/vars/0"] = np.ones((100, 100), np.float32)
     return path
+
+
+def trained_weights(run) -> dict[str, np.ndarray]:
+    """Trained tensors of a run in float64, by ``dense1.weight`` and the like."""
+    tensors = {name.partition("trained.")[2]: W.astype(np.float64) for name, W in load_file(run.weights_file).items()}
+    return {name: W for name, W in tensors.items() if name}
+
+
+def activations(weights: dict[str, np.ndarray], images: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+    """Inputs of each dense layer of MLP512, and the logits, written out."""
+    found = [images.astype(np.float64)]
+    for i in range(1, 5):
+        logits = found[-1] @ weights[f"dense{i}.weight"].T + weights[f"dense{i}.bias"]
+        found.append(np.maximum(logits, 0))
+    return found[:-1], logits

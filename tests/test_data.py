@@ -12,9 +12,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 import rmtlib
+from rmtlib.files import file_sha256
 from rmtlib.learning import TrainingConfig, find_runs, linearized_accuracy, load_dataset, load_run
-from rmtlib.learning.runs import file_sha256
-from rmtlib.learning.sweep import read_grid
+from rmtlib.notebooks.sweep import read_grid
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"

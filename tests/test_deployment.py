@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import yaml
 
-from rmtlib.learning.launch import check_parameters, read_notebook
+from rmtlib.notebooks.launch import check_parameters, read_notebook
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,8 +41,9 @@ def test_colab_runs_a_chapter_that_exists_with_parameters_that_it_has():
     # Nothing but what its reader types leads to a host.
     assert 'repository = ""' in text
     assert re.findall(r"\w+://[^\s\"]+", file.read_text().replace('\\"', '"')) == ["https://github.com/OWNER/NAME"]
-    (extra,) = re.findall(r'--editable "\./book\[(\w+)\]"', text)
-    assert extra in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (extras,) = re.findall(r'--editable "\./book\[([\w,]+)\]"', text)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(extras.split(",")) <= project["optional-dependencies"].keys()
     (chapter,) = re.findall(r'^chapter = "(.+?)"', text, re.M)
     (parameters,) = re.findall(r'^parameters = "(.+?)"', text, re.M)
     pairs = dict(pair.split() for pair in re.findall(r"-p (\S+ \S+)", parameters))

@@ -168,3 +168,43 @@ def test_a_seed_repeats_and_a_generator_moves_on(draw):
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_shuffles_keep_the_entries_and_rows_keep_theirs(dtype):
+    W = np.random.default_rng(31).standard_normal((30, 20)).astype(dtype) * np.geomspace(1, 50, 30)[:, None].astype(dtype)
+    before = W.copy()
+    everywhere, rows = ensembles.shuffled(W, 0), ensembles.shuffled(W, 0, within="rows")
+    np.testing.assert_array_equal(np.sort(everywhere, axis=None), np.sort(W, axis=None))
+    np.testing.assert_array_equal(np.sort(rows, axis=1), np.sort(W, axis=1))
+    assert not np.array_equal(np.sort(everywhere, axis=1), np.sort(W, axis=1))
+    assert everywhere.dtype == rows.dtype == dtype
+    np.testing.assert_array_equal(W, before)
+
+
+def test_rows_are_shuffled_each_on_its_own():
+    W = np.tile(np.arange(40.0), (50, 1))
+    shuffled = ensembles.shuffled(W, 1, within="rows")
+    assert len({tuple(row) for row in shuffled}) == 50
+    assert abs(np.corrcoef(shuffled)[np.triu_indices(50, 1)]).max() < 0.7
+
+
+def test_shuffles_are_seeded_and_take_a_generator():
+    W = np.random.default_rng(32).standard_normal((8, 6))
+    np.testing.assert_array_equal(ensembles.shuffled(W, 5), ensembles.shuffled(W, np.random.default_rng(5)))
+    assert not np.array_equal(ensembles.shuffled(W, 5), ensembles.shuffled(W, 6))
+
+
+def test_a_shuffled_direction_is_noise():
+    rng = np.random.default_rng(33)
+    W = rng.standard_normal((200, 150)) + np.outer(rng.standard_normal(200), rng.standard_normal(150))
+    edge = W.std() * (np.sqrt(200) + np.sqrt(150))
+    assert np.linalg.norm(W, 2) > 2 * edge
+    assert np.linalg.norm(ensembles.shuffled(W, 2), 2) == pytest.approx(edge, rel=0.05)
+
+
+def test_bad_shuffles_are_refused():
+    with pytest.raises(ValueError, match="within must be one of 'matrix', 'rows'; got 'columns'"):
+        ensembles.shuffled(np.eye(3), 0, within="columns")
+    with pytest.raises(ValueError, match="W must be a two-dimensional matrix"):
+        ensembles.shuffled(np.arange(3.0), 0)

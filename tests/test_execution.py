@@ -137,3 +137,50 @@ def test_pages_follow_the_library_and_the_titles(book):
     chapter = book / "chapters" / "source.md"
     chapter.write_text(chapter.read_text().replace('glue("x", x,', 'glue("x", x + 1,'))
     assert numbers(build(book)["board"]) == ["43"]
+
+
+LEDGER = """[x]
+expected = 42
+format = "d"
+"""
+CLAIMING = """# Claiming
+
+```{code-cell} python
+from rmtlib.claims import Claims
+
+Claims("other").record(x=42)
+```
+"""
+
+
+@pytest.fixture
+def ledger(book):
+    """The ledger of a chapter of the book that records one number."""
+    (book / "chapters" / "other.md").write_text(NOTEBOOK + CLAIMING)
+    file = book / "chapters" / "other.claims.toml"
+    file.write_text(LEDGER)
+    return file
+
+
+def test_a_ledger_that_contradicts_its_chapter_fails_without_any_change_of_code(book, ledger):
+    assert execute(book).returncode == 0
+    ledger.write_text(LEDGER.replace("42", "41"))
+    failed = execute(book)
+    assert failed.returncode == 1
+    assert re.search(r"chapters/other\.md, line \d+:", failed.stderr)
+    assert re.search(r"other\.claims\.toml:1: x: computed 42, but the book records 41", failed.stderr)
+
+
+def test_an_entry_that_no_cell_records_fails_with_file_and_line(book, ledger):
+    ledger.write_text(LEDGER + "\n[y]\nexpected = 1\n")
+    failed = execute(book)
+    assert failed.returncode == 1
+    assert "chapters/other.claims.toml:5: y: no cell of chapters/other.md records it" in failed.stderr
+
+
+def test_a_claim_without_an_entry_fails_with_the_line_of_its_cell(book, ledger):
+    ledger.write_text("")
+    failed = execute(book)
+    assert failed.returncode == 1
+    assert re.search(r"chapters/other\.md, line \d+:", failed.stderr)
+    assert "no entry [x], which a cell of other.md records: make record adds it" in failed.stderr

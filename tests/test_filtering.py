@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import collections
-import csv
 import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,7 +22,6 @@ from rmtlib.filtering import (
     spiked_strength,
     truncate,
 )
-from rmtlib.learning import load_run
 
 from .builders import bfloat16, gaussian, raw_safetensors, run_folder, safetensors, state_dict
 
@@ -204,6 +201,22 @@ def test_a_cut_inside_the_bulk_shrinks_the_outliers_and_leaves_the_rest():
     np.testing.assert_array_equal(result.filtered_nu[-50:-1], result.nu[-50:-1])
     assert result.filtered_nu[-1] == pytest.approx(filter_matrix(planted.matrix).filtered_nu[-1])
     assert result.filtered_nu[-1] < 0.97 * result.nu[-1]
+
+
+@pytest.mark.parametrize("below", [0, 4])
+def test_noise_is_as_large_as_what_the_outliers_of_both_ends_leave(below):
+    rng = np.random.default_rng(3)
+    left, nu, right = np.linalg.svd(rng.standard_normal((200, 80)), full_matrices=False)
+    nu[:5] = [60, 50, 45, 40, 36]
+    nu[80 - below :] = 0.3
+    W = (left * nu) @ right
+    fit = rmtlib.fit_marchenko_pastur(nu[::-1], W.shape)
+    assert (fit.n_outliers, fit.n_outliers_below) == (5, below)
+    n, m = 200 - 5 - below, 80 - 5 - below
+    y, beta = nu[:5] / (fit.sigma * np.sqrt(n)), m / n
+    # Gavish and Donoho (2017), eq. 7
+    expected = fit.sigma * np.sqrt(n) * np.sqrt((y**2 - beta - 1) ** 2 - 4 * beta) / y
+    np.testing.assert_allclose(filter_matrix(W).filtered_nu[::-1][:5], expected, rtol=1e-6)
 
 
 def test_keeping_everything_gives_the_matrix_back():
@@ -652,51 +665,6 @@ def test_networks_of_any_width_keep_the_rest_of_their_tensors():
     result = filter_network(arrays, cut=0.25, shrink=False, **QUIET)
     assert result.report["rank"].tolist() == [18, 16]
     np.testing.assert_array_equal(result.weights["dense3.weight"], arrays["dense3.weight"])
-
-
-# The measured effect of filtering, data/filtering
-
-
-DATA = Path(__file__).parents[1] / "data"
-
-
-def measured():
-    with open(DATA / "filtering" / "mlp512.csv", newline="") as lines:
-        return list(csv.DictReader(lines))
-
-
-def test_the_measured_networks_are_the_runs_that_ship():
-    rows = measured()
-    whole = {row["run"]: float(row["accuracy"]) for row in rows if row["layer"] == "none"}
-    assert len(whole) == 3
-    for name, accuracy in whole.items():
-        run = load_run(name, folder=DATA / "runs")
-        assert accuracy == pytest.approx(run.test_accuracy, abs=3e-4)
-        W = rmtlib.load_weights(run)["dense2"].matrix
-        expected = rmtlib.fit_marchenko_pastur(rmtlib.spectrum(W, vectors=False).nu, W.shape).n_outliers
-        assert {int(row["outliers"]) for row in rows if (row["run"], row["layer"]) == (name, "dense2")} == {expected}
-    for row in rows:
-        assert float(row["gain"]) == pytest.approx(float(row["accuracy"]) - whole[row["run"]], abs=2e-6)
-        assert float(row["accuracy"]) == pytest.approx((float(row["first_half"]) + float(row["second_half"])) / 2, abs=2e-6)
-
-
-@pytest.mark.skipif("RMTLIB_DATA" not in os.environ, reason="needs CIFAR-10: set RMTLIB_DATA")
-def test_a_measured_accuracy_is_measured_again():
-    from rmtlib.learning import build_network, load_dataset
-    from rmtlib.learning.training import accuracy
-
-    run = load_run("mlp512-cifar10-alpha0.5-seed0", folder=DATA / "runs")
-    wanted = {"run": run.name, "layer": "dense2", "treatment": "frobenius", "value": "0"}
-    (row,) = [row for row in measured() if wanted.items() <= row.items()]
-    tensors = load_file(run.weights_file)
-    trained = {name.removeprefix("trained."): tensor for name, tensor in tensors.items() if name.startswith("trained.")}
-    result = filter_network(trained, layers=["dense2"], **QUIET)
-    assert result.report["rank"].tolist() == [int(row["kept"])]
-    data = load_dataset("cifar10", standardization=run.config["standardization"])
-    network = build_network("mlp512", shape=data.shape, n_classes=data.n_classes)
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in result.weights.items()})
-    again = accuracy(network, data.test_images, data.test_labels)
-    assert again == pytest.approx(float(row["accuracy"]), abs=4e-4)
 
 
 def test_the_honest_gain_is_judged_on_the_half_that_did_not_choose():

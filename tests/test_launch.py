@@ -13,8 +13,9 @@ import nbformat
 import numpy as np
 import pytest
 
-from rmtlib.learning import launch as module
-from rmtlib.learning.launch import NotebookError, ParameterError, check_parameters, launch, main, output_name, read_notebook
+from rmtlib.cli import main
+from rmtlib.notebooks import launch as module
+from rmtlib.notebooks.launch import NotebookError, ParameterError, check_parameters, launch, output_name, read_notebook
 
 CHAPTER = """\
 ---
@@ -219,7 +220,7 @@ def test_nothing_is_executed_with_wrong_parameters(notebook, tmp_path, monkeypat
 
 def test_the_command_converts_texts_and_prints_where_the_notebook_is(chapter, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main([str(chapter), "-p", "laziness", "5", "-p", "flag", "true", "-p", "text", "2"]) == 0
+    assert main(["run", str(chapter), "-p", "laziness", "5", "-p", "flag", "true", "-p", "text", "2"]) == 0
     streams = capsys.readouterr()
     assert streams.err == f"{tmp_path} 5.0 10 '2' True 3 [1, 2]\n"
     output = Path(streams.out.strip())
@@ -230,10 +231,10 @@ def test_the_command_converts_texts_and_prints_where_the_notebook_is(chapter, tm
 
 def test_the_command_refuses_wrong_parameters_with_status_2(chapter, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main([str(chapter), "-p", "epochs", "many"]) == 2
-    assert "chapter.md: epochs must be int; got 'many'. The notebook's parameters are\n  laziness" in capsys.readouterr().err
-    assert main(["nowhere.md"]) == 2
-    assert "nowhere.md: notebook must be a file" in capsys.readouterr().err
+    assert main(["run", str(chapter), "-p", "epochs", "many"]) == 2
+    assert "rmtlib run: epochs must be int; got 'many'. The notebook's parameters are\n  laziness" in capsys.readouterr().err
+    assert main(["run", "nowhere.md"]) == 2
+    assert "rmtlib run: notebook must be a file" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
 
 
@@ -241,16 +242,17 @@ def test_the_command_ends_with_status_1_when_the_notebook_fails(chapter, tmp_pat
     monkeypatch.chdir(tmp_path)
 
     def fail(*args):
-        raise NotebookError("RuntimeError: no such luck")
+        msg = "RuntimeError: no such luck"
+        raise NotebookError(msg)
 
     monkeypatch.setattr(module, "execute", fail)
-    assert main([str(chapter)]) == 1
-    assert capsys.readouterr().err == f"{chapter} failed: RuntimeError: no such luck\n"
+    assert main(["run", str(chapter)]) == 1
+    assert capsys.readouterr().err == f"rmtlib run failed: {chapter}: RuntimeError: no such luck\n"
     assert os.listdir(tmp_path / "runs") == []
 
 
 def test_an_interrupted_command_says_how_to_go_on_and_leaves_no_notebook(chapter, tmp_path):
-    command = [sys.executable, "-m", "rmtlib.learning.launch", str(chapter), "-p", "text", "wait"]
+    command = [sys.executable, "-m", "rmtlib", "run", str(chapter), "-p", "text", "wait"]
     process = subprocess.Popen(
         command,
         cwd=tmp_path,

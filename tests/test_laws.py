@@ -1,5 +1,7 @@
 """Values named as reference are printed by tests/reference/laws.py."""
 
+import inspect
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -52,6 +54,11 @@ def integrate(function, low, high, panels=40):
 
 def bulk(law, tail=1e-14):
     return law.ppf(tail), law.ppf(1 - tail)
+
+
+def test_every_law_of_the_module_is_among_those_that_are_tested():
+    known = {kind for kind in vars(laws).values() if inspect.isclass(kind) and issubclass(kind, laws.Law)}
+    assert {type(law) for law in LAWS.values()} == {kind for kind in known if not inspect.isabstract(kind)}
 
 
 # identities of any law
@@ -203,7 +210,7 @@ def test_wigner_surmise_of_other_matrices_has_its_closed_forms():
 
 
 @pytest.mark.parametrize("beta", [1, 2])
-def test_two_by_two_matrices_follow_the_surmise(beta):
+def test_E1_two_by_two_matrices_follow_the_surmise(beta):
     rng = np.random.default_rng(3)
     off = (rng.standard_normal((beta, 20_000)) ** 2).sum(0)
     s = np.sqrt(rng.standard_normal(20_000) ** 2 + off)
@@ -310,8 +317,9 @@ def test_marchenko_pastur_cdf_agrees_with_quadrature(q, nu, expected):
     assert laws.marchenko_pastur(q).cdf(nu) == pytest.approx(expected, abs=1e-12)
 
 
-def test_marchenko_pastur_is_the_papers_equation_two():
-    n, m, entry = 1024, 512, 0.03
+@pytest.mark.parametrize("n", [512, 1024])
+def test_E2_marchenko_pastur_is_the_papers_equation_with_sigma_a_standard_deviation(n):
+    m, entry = 512, 0.03
     law = laws.marchenko_pastur(m / n, sigma=entry * np.sqrt(n))
     scale = entry * np.sqrt(n)
     assert law.nu_plus == pytest.approx(scale * (1 + np.sqrt(m / n)), rel=1e-14)
@@ -319,6 +327,8 @@ def test_marchenko_pastur_is_the_papers_equation_two():
     nu = np.linspace(law.nu_minus, law.nu_plus, 20)[1:-1]
     root = np.sqrt((law.nu_plus**2 - nu**2) * (nu**2 - law.nu_minus**2))
     np.testing.assert_allclose(law.pdf(nu), n / m / (np.pi * scale**2 * nu) * root, rtol=1e-12)
+    assert integrate(law.pdf, *law.support()) == pytest.approx(1, abs=1e-9)
+    assert integrate(lambda x: x**2 * law.pdf(x), *law.support()) == pytest.approx(n * entry**2, rel=1e-9)
 
 
 def test_square_matrices_have_the_quarter_circle_law():

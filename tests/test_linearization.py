@@ -10,12 +10,13 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import nn
 
+from rmtlib.files import file_sha256
 from rmtlib.learning import linearization
 from rmtlib.learning.architectures import build_network, initialize
 from rmtlib.learning.datasets import load_dataset
 from rmtlib.learning.linearization import LinearizedAccuracy, linearize, linearized_accuracy
-from rmtlib.learning.runs import RunError, file_sha256, load_run
 from rmtlib.learning.training import TrainingConfig, train
+from rmtlib.runs import RunError, load_run
 
 LAYERS = ("dense1", "dense2", "dense3", "dense4")
 

@@ -176,18 +176,6 @@ def test_curve_is_the_papers_formula_and_integrates_to_the_bulk_fraction(method,
     assert fit.pdf(1.01 * fit.nu_plus) == 0
 
 
-@pytest.mark.parametrize("reflect", [False, True])
-def test_broadened_density_is_the_sum_over_its_kernels(reflect):
-    nu = null_spectra(512, 512, 30)[3]
-    grid, density = marchenko_pastur.broadened_density(nu, 15, reflect)
-    levels = np.sort(np.concatenate([-nu, nu])) if reflect else nu
-    naive = np.zeros_like(grid)
-    for k, center in enumerate(levels):
-        width = (levels[min(k + 15, len(levels) - 1)] - levels[max(k - 15, 0)]) / 2
-        naive += np.exp(-(((grid - center) / width) ** 2) / 2) / (np.sqrt(2 * np.pi) * width * 512)
-    np.testing.assert_allclose(density, naive, rtol=1e-10)
-
-
 def test_huge_outliers_do_not_change_the_fitted_curve():
     nu = null_spectra(1024, 512, 30)[4].copy()
     nu[-2:] = 70, 80
@@ -245,3 +233,31 @@ GOOD = law_levels(100, 200)
 def test_bad_input_is_named(nu, shape, options, message):
     with pytest.raises(ValueError, match=message):
         fit_marchenko_pastur(nu, shape, **options)
+
+
+def test_noise_is_fitted_to_the_levels_of_a_window():
+    planted = ensembles.spiked((300, 200), 51, strengths=[2.0, 5.0, 9.0], sigma=0.2)
+    nu = np.linalg.svd(planted.matrix, compute_uv=False)[::-1]
+    found = marchenko_pastur.fit_noise(nu, (300, 200), np.arange(20, 120))
+    fit = fit_marchenko_pastur(nu, (300, 200))
+    assert (found.n_outliers, found.n_outliers_below) == (3, 0)
+    assert found.sigma == pytest.approx(0.2, rel=0.02)
+    assert found.outlier_edge == pytest.approx(fit.outlier_edge, rel=0.02)
+    assert found.outlier_edge_below == pytest.approx(fit.outlier_edge_below, rel=0.03)
+    strict = marchenko_pastur.fit_noise(nu, (300, 200), np.arange(20, 120), level=1e-4)
+    assert strict.outlier_edge > found.outlier_edge
+
+
+@pytest.mark.parametrize(
+    ("window", "message"),
+    [
+        ([], "window must hold indices of levels, ascending"),
+        ([3, 2], "window must hold indices of levels, ascending"),
+        ([0.5, 1.5], "window must hold indices of levels, ascending"),
+        ([-1, 4], "window must hold indices from 0 to 49; got -1 to 4"),
+        ([1, 50], "window must hold indices from 0 to 49; got 1 to 50"),
+    ],
+)
+def test_bad_windows_are_refused(window, message):
+    with pytest.raises(ValueError, match=message):
+        marchenko_pastur.fit_noise(np.arange(50.0), (50, 50), window)

@@ -168,6 +168,21 @@ def test_standard_errors_of_independent_levels_cover():
     assert 0.85 < np.std(z) < 1.25
 
 
+@pytest.mark.parametrize("L", [1.5, 6.0])
+def test_a_standard_error_is_the_scatter_of_overlapping_blocks_of_positions(L):
+    """From the formula, on a fine grid of positions; blocks of the longer intervals are cut to a quarter of all positions."""
+    xi = reference.levels()
+    x = np.linspace(xi[0], xi[-1] - L, 200_001)
+    squares = np.searchsorted(xi, x + L) - np.searchsorted(xi, x)
+    squares = (squares - squares.mean()) ** 2
+    r = min(4 * L / (x[-1] - x[0]), 0.25)
+    width = round(r * len(x))
+    integral = np.concatenate([[0], np.cumsum(squares)])
+    blocks = (integral[width:] - integral[:-width]) / width
+    expected = np.sqrt(r / (1 - r) * np.mean((blocks - squares.mean()) ** 2))
+    assert number_variance_curve(xi, L).standard_errors[0] == pytest.approx(expected, rel=0.01)
+
+
 def test_curve_has_the_values_of_the_plain_function():
     xi = reference.levels()
     for centers in ("uniform", "levels"):

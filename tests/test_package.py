@@ -6,9 +6,12 @@ import sys
 import venv
 from pathlib import Path
 
+from . import builders
+
 ROOT = Path(__file__).parents[1]
 ANALYSE = """
 import sys
+from pathlib import Path
 import rmtlib
 assert not {"torch", "tensorflow", "matplotlib.pyplot", "scipy.stats"} & set(sys.modules), "a plain import loads too much"
 W = rmtlib.ensembles.glorot_uniform((200, 160), 0)
@@ -24,6 +27,7 @@ import matplotlib.pyplot as plt
 rmtlib.figures.set_style()
 rmtlib.figures.spectrum_panel(plt.gca(), s.nu)
 assert rmtlib.__file__.startswith(sys.prefix), rmtlib.__file__
+assert Path(rmtlib.__file__).with_name("py.typed").exists()
 """
 
 
@@ -41,3 +45,16 @@ def test_wheel_works_with_its_declared_dependencies_alone(tmp_path):
     subprocess.run([python, "-c", ANALYSE], check=True, cwd=tmp_path)
     missing = subprocess.run([python, "-c", "import torch"], cwd=tmp_path, capture_output=True, text=True)
     assert "No module named 'torch'" in missing.stderr
+
+    def rmtlib(*arguments):
+        return subprocess.run([python.with_name("rmtlib"), *arguments], cwd=tmp_path, capture_output=True, text=True)
+
+    builders.safetensors(tmp_path / "some.safetensors", builders.state_dict(100, 90))
+    reported = rmtlib("report", "some.safetensors")
+    assert (reported.returncode, reported.stdout) == (0, "report.html\nreport.csv\n"), reported.stderr
+    assert "data:image/png;base64," in (tmp_path / "report.html").read_text()
+    assert rmtlib("filter", "some.safetensors", "filtered.safetensors").stdout.endswith("filtered.safetensors\n")
+    for command in ("run", "sweep"):
+        refused = rmtlib(command, "some.file")
+        assert refused.returncode == 2
+        assert refused.stderr.endswith('is not installed; get it with: pip install "rmtlib[notebooks]"\n')

@@ -143,6 +143,24 @@ def test_vectors_that_cannot_be_tested_are_refused(vectors, arguments, message):
         porter_thomas(vectors, **arguments)
 
 
+def test_one_window_over_all_vectors_has_their_mean():
+    test = porter_thomas(random_vectors(15, 30, 17))
+    assert test.moving_mean == pytest.approx([test.calibrated_pvalue.mean()])
+    assert test.positions.tolist() == [7]
+
+
+def test_participation_ratios_of_single_precision_vectors_are_computed_in_double():
+    v = random_vectors(20, 500, 18).astype(np.float32)
+    np.testing.assert_allclose(participation_ratio(v), [1 / sum(float(x) ** 4 for x in row) for row in v], rtol=1e-12)
+
+
+def test_a_single_row_that_is_too_long_is_named():
+    v = random_vectors(20, 30, 19)
+    v[4] *= 2
+    with pytest.raises(ValueError, match="row 4 has length 2"):
+        porter_thomas(v)
+
+
 def test_participation_of_unnormalised_vectors_is_refused():
     with pytest.raises(ValueError, match="row 1 has length 0"):
         participation_ratio(np.array([[1.0, 0.0], [0.0, 0.0]]))

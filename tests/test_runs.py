@@ -6,14 +6,17 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
+from rmtlib import files, runs
+from rmtlib.ensembles import glorot_uniform
 from rmtlib.files import write_atomically
-from rmtlib.learning import runs
-from rmtlib.learning.runs import ADDED_SETTINGS, RunError, find_runs, load_run, write_history
+from rmtlib.runs import ADDED_SETTINGS, Run, RunError, find_runs, initial, load_run, write_history
 
 HISTORY = [
     {"epoch": 1, "train_loss": 0.1 + 0.2, "test_accuracy": 0.25},
@@ -34,7 +37,7 @@ def run(tmp_path):
         "config": {"seed": 3},
         "train_accuracy": 0.5,
         "test_accuracy": 1 / 3,
-        "sha256": {file: runs.file_sha256(path / file) for file in ("history.csv", "weights.safetensors")},
+        "sha256": {file: files.file_sha256(path / file) for file in ("history.csv", "weights.safetensors")},
     }
     (path / "run.json").write_text(json.dumps(record))
     return path
@@ -58,7 +61,7 @@ def test_a_finished_run_loads_with_all_digits_of_its_history(run):
 def test_the_hash_is_sha256(tmp_path):
     (tmp_path / "abc").write_bytes(b"abc")
     # Test vector of FIPS 180-4.
-    assert runs.file_sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert files.file_sha256(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 
 
 def test_without_a_folder_the_book_s_data_is_found_from_below(run, tmp_path, monkeypatch):
@@ -72,14 +75,14 @@ def test_without_a_folder_the_book_s_data_is_found_from_below(run, tmp_path, mon
 
 def test_from_any_folder_the_book_s_data_is_found_in_the_checkout_that_the_library_lies_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert runs.data_folder() == Path(__file__).parents[1] / "data"
+    assert runs.book_data() == Path(__file__).parents[1] / "data"
 
 
 def test_the_book_that_one_stands_in_goes_before_the_checkout(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "registry.txt").touch()
     monkeypatch.chdir(tmp_path)
-    assert runs.data_folder() == tmp_path / "data"
+    assert runs.book_data() == tmp_path / "data"
 
 
 def test_without_a_folder_outside_the_book_the_way_out_is_said(tmp_path, monkeypatch):
@@ -240,3 +243,40 @@ def test_an_altered_run_among_those_found_is_refused(runs_of_two_seeds):
     (runs_of_two_seeds / "two" / "weights.safetensors").write_bytes(b"other")
     with pytest.raises(RunError, match="'two': weights.safetensors differs"):
         find_runs(folder=runs_of_two_seeds)
+
+
+# Initial weights
+
+
+def run_with(folder, tensors, network="mlp512", seed=7):
+    save_file(tensors, folder / "weights.safetensors")
+    return Run("some", folder, {"network": network, "seed": seed}, 0.5, 0.5, {})
+
+
+def test_initial_weights_that_were_kept_are_read_and_others_are_drawn_again(tmp_path):
+    kept = np.arange(12, dtype=np.float16).reshape(3, 4)
+    tensors = {"initial.dense2.weight": kept, "trained.dense2.weight": kept + 1, "trained.dense4.weight": np.ones((10, 8))}
+    run = run_with(tmp_path, tensors)
+    np.testing.assert_array_equal(initial(run, "dense2"), kept)
+    np.testing.assert_array_equal(initial(run, "dense4"), glorot_uniform((10, 8), [7, 4]).astype("float32"))
+    assert [initial(run, layer).dtype for layer in ("dense2", "dense4")] == [np.float32] * 2
+
+
+def test_dense_layers_of_a_convolutional_network_are_counted_after_its_convolutions(tmp_path):
+    tensors = {"trained.dense1.weight": np.ones((6, 5)), "trained.conv2.weight": np.ones((4, 3, 5, 5))}
+    run = run_with(tmp_path, tensors, "minialexnet")
+    np.testing.assert_array_equal(initial(run, "dense1"), glorot_uniform((6, 5), [7, 3]).astype("float32"))
+    np.testing.assert_array_equal(initial(run, "conv2"), glorot_uniform((4, 3, 5, 5), [7, 2]).astype("float32"))
+
+
+def test_initial_weights_of_no_layer_or_of_no_known_shape_are_refused(tmp_path):
+    run = run_with(tmp_path, {"trained.dense2.weight": np.ones((3, 4))})
+    with pytest.raises(ValueError, match="layer must be one of dense1, dense2, dense3, dense4; got 'conv1'"):
+        initial(run, "conv1")
+    with pytest.raises(RunError, match=r"run 'some' keeps no weights of dense1; it keeps trained\.dense2\.weight"):
+        initial(run, "dense1")
+
+
+def test_records_are_read_without_torch():
+    code = "import sys, rmtlib.learning; rmtlib.learning.load_run; print(sorted({'torch', 'dask'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

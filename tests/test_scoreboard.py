@@ -1,96 +1,127 @@
-"""The scoreboard decides the whole checklist of the paper, by code; a value that changed stops the build."""
+"""Scoreboard and index are written from paper.toml and the ledgers; a gap, a double or a stale page stops the build."""
 
+import copy
+import re
+import shutil
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
-import nbformat
 import pytest
-import yaml
-from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).parents[1]
-
-spec = spec_from_file_location("check_scoreboard", ROOT / "tools" / "check_scoreboard.py")
-check_scoreboard = module_from_spec(spec)
-spec.loader.exec_module(check_scoreboard)
-
-CHAPTERS = {path.name: path.read_text() for path in (ROOT / "chapters").glob("*.md")}
-SCOREBOARD = CHAPTERS["scoreboard.md"]
-LINES = SCOREBOARD.splitlines()
-
-
-def row_of(id):
-    (row,) = (line for line in LINES if line.startswith(f"| {id} |"))
-    return row
-
-
-def problems_with(old, new):
-    assert SCOREBOARD.count(old) == 1
-    return check_scoreboard.problems(SCOREBOARD.replace(old, new), CHAPTERS)
+# The checklist of the paper, as the book was asked to cover it.
+CHECKLIST = [
+    *(f"F1{panel}{n}" for panel in "ab" for n in range(1, 5)),
+    *(f"F2{panel}" for panel in "abcd"),
+    *(f"F3{panel}" for panel in "abcd"),
+    "F4",
+    "T1",
+    "T2",
+    *(f"N{n}" for n in range(1, 5)),
+    *(f"C{n}" for n in range(1, 11)),
+    *(f"E{n}" for n in range(1, 9)),
+]
 
 
-def test_scoreboard_decides_every_id_once():
-    assert check_scoreboard.problems(SCOREBOARD, CHAPTERS) == []
+def load(name):
+    spec = spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def test_chapters_on_the_scoreboard_are_in_the_book():
-    toc = (ROOT / "_toc.yml").read_text()
-    pasted = {chapter for chapter, _ in check_scoreboard.PASTED.findall(SCOREBOARD)}
-    assert [chapter for chapter in sorted(pasted) if f"chapters/{Path(chapter).stem}\n" not in toc] == []
+scoreboard = load("scoreboard")
+PAPER, LEDGERS = scoreboard.load()
 
 
-def test_checklist_is_that_of_the_paper():
-    ids = check_scoreboard.CHECKLIST
-    assert len(ids) == len(set(ids)) == 41
-    assert {"F1a1", "F1b4", "F2d", "F3a", "F4", "T2", "N4", "C10", "E8"} <= set(ids)
+@pytest.fixture
+def book():
+    """Copies to break."""
+    return copy.deepcopy(PAPER), copy.deepcopy(LEDGERS)
 
 
-@pytest.mark.parametrize("id", [id for id in check_scoreboard.CHECKLIST if id != "T2"])
-def test_an_id_that_is_missing_is_found(id):
-    assert problems_with(row_of(id) + "\n", "") == [f"{id}: not on the scoreboard"]
+def test_paper_has_the_whole_checklist_with_criteria():
+    bases = {id.partition("-")[0] for id in PAPER}
+    assert [id for id in CHECKLIST if id not in bases] == []
+    for id, entry in PAPER.items():
+        assert {"sentence", "place", "statistic", "criterion", "inconclusive"} <= entry.keys(), id
 
 
-def test_an_id_that_is_there_twice_is_found():
-    row = row_of("C4")
-    assert problems_with(row, f"{row}\n{row}") == ["C4: more than once"]
-    assert problems_with("| T2 (VGG16) |", "| T2 |") == ["T2: both with and without a network"]
+def test_every_id_is_decided_once():
+    assert list(scoreboard.gaps(PAPER, LEDGERS)) == []
 
 
-def test_an_id_that_the_paper_has_not_is_found():
-    assert problems_with("| C4 |", "| C44 |") == ["C4: not on the scoreboard", "C44: not in the checklist"]
+def test_pages_are_what_the_ledgers_say():
+    for page, file in scoreboard.PAGES.items():
+        assert scoreboard.written(page, file.read_text(), PAPER, LEDGERS) == file.read_text()
 
 
-def test_a_typed_verdict_is_found():
-    verdict = "{glue:text}`06_number_variance.md::C2-verdict:s`"
-    assert problems_with(f"| C2 | {verdict} |", "| C2 | reproduced |") == [
-        "C2: its verdict is not pasted from a chapter",
-        "C2: its verdict is typed: reproduced",
+def test_every_id_has_a_row_on_both_pages():
+    for file in scoreboard.PAGES.values():
+        ids = re.findall(r"^\| ([A-Z][\w-]+) \|", file.read_text(), re.M)
+        assert sorted(ids) == sorted(set(PAPER) if file.stem == "scoreboard" else {id for id in PAPER if id[0] != "B"})
+
+
+def test_an_id_that_nobody_decides_is_found(book):
+    paper, ledgers = book
+    home = scoreboard.chapter_of("C4", ledgers)
+    del ledgers[home]["C4"]
+    assert list(scoreboard.gaps(paper, ledgers)) == ["paper.toml: C4: has to be decided in one place; it is in none"]
+
+
+def test_an_id_that_is_decided_twice_is_found(book):
+    paper, ledgers = book
+    ledgers["05_spacings"]["C4"] = {"verdict": "reproduced"}
+    (problem,) = scoreboard.gaps(paper, ledgers)
+    homes = ", ".join(f"chapters/{home}.claims.toml" for home in ("05_spacings", "10_learning_regimes"))
+    assert problem == f"paper.toml: C4: has to be decided in one place; it is in {homes}"
+    paper["F2a"]["waits"] = "nothing"
+    paper["C4"]["waits"] = "nothing"
+    assert "paper.toml (waits)" in list(scoreboard.gaps(paper, ledgers))[0]
+
+
+def test_a_verdict_that_is_missing_is_found(book):
+    paper, ledgers = book
+    home = scoreboard.chapter_of("N1", ledgers)
+    del ledgers[home]["N1"]["verdict"]
+    assert list(scoreboard.gaps(paper, ledgers)) == [f"chapters/{home}.claims.toml: N1: has no verdict"]
+
+
+def test_an_id_that_the_paper_has_not_is_found(book):
+    paper, ledgers = book
+    ledgers["05_spacings"]["C11"] = {"verdict": "reproduced"}
+    assert list(scoreboard.gaps(paper, ledgers)) == ["chapters/05_spacings.claims.toml: C11: is not in paper.toml"]
+
+
+def test_a_collected_sentence_and_a_test_have_to_exist(book):
+    paper, ledgers = book
+    paper["F4"]["sentences"] = ["C8", "C99"]
+    paper["E1"]["test"] = "tests/test_laws.py::test_nothing"
+    assert sorted(scoreboard.gaps(paper, ledgers)) == [
+        "paper.toml: E1: there is no test tests/test_laws.py::test_nothing",
+        "paper.toml: F4: collects C99, which is no id",
     ]
 
 
-def test_a_row_without_its_place_in_the_paper_is_found():
-    assert problems_with("| Fig. 2c |", "| |") == ["F2c: the column 'in the paper' is empty"]
+def test_numbers_of_a_sentence_are_marked_as_given():
+    assert scoreboard.shown("alpha = 0.5 gives 52.7 % in MLP512, Fig. 3d") == (
+        "$\\alpha$ = [0.5]{.given} gives [52.7]{.given} % in MLP512, Fig. 3d"
+    )
 
 
-def test_a_verdict_that_no_cell_records_is_found():
-    chapters = CHAPTERS | {"06_number_variance.md": CHAPTERS["06_number_variance.md"].replace('"C2"', '"C2x"')}
-    missing = [f"C2{suffix}: recorded by no cell of 06_number_variance.md" for suffix in ("-verdict", "")]
-    assert check_scoreboard.problems(SCOREBOARD, chapters) == missing
-
-
-def execute(recorded):
-    cell = f"from rmtlib.claims import Claims\nClaims().number('x', 1.05, expected={recorded}, tolerance=0.1)"
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell)])
-    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
-
-
-def test_a_chapter_whose_value_left_the_recorded_one_does_not_execute():
-    execute(recorded=1.0)
-    with pytest.raises(CellExecutionError, match=r"x: computed 1.05, but the book records 2 with tolerance 0.1"):
-        execute(recorded=2.0)
-
-
-def test_a_chapter_that_does_not_execute_stops_the_build():
-    config = yaml.safe_load((ROOT / "_config.yml").read_text())
-    assert config["sphinx"]["config"]["nb_execution_raise_on_error"] is True
+def test_a_stale_page_is_named_with_its_line(tmp_path, monkeypatch, capsys):
+    pages = {}
+    for page, file in scoreboard.PAGES.items():
+        pages[page] = Path(shutil.copy(file, tmp_path))
+    monkeypatch.setattr(scoreboard, "PAGES", pages)
+    monkeypatch.setattr(scoreboard, "ROOT", tmp_path)
+    monkeypatch.setattr(scoreboard, "load", lambda: (PAPER, LEDGERS))
+    monkeypatch.setattr(scoreboard, "gaps", lambda *args: [])
+    assert scoreboard.main(["--check"]) == 0
+    text = pages["paper_index"].read_text()
+    line = next(n for n, line in enumerate(text.splitlines(), 1) if line.startswith("| C4 |"))
+    pages["paper_index"].write_text(text.replace("| C4 |", "| C4 | typed "))
+    assert scoreboard.main(["--check"]) == 1
+    assert f"paper_index.md:{line}: is not what paper.toml and the ledgers say" in capsys.readouterr().err
+    assert scoreboard.main([]) == 0
+    assert pages["paper_index"].read_text() == text

@@ -29,7 +29,8 @@ def departure(rows):
 @pytest.fixture
 def no_exact_path(monkeypatch):
     def fail(*_):
-        raise AssertionError("the exact path was taken")
+        msg = "the exact path was taken"
+        raise AssertionError(msg)
 
     monkeypatch.setattr(spectra, "by_svd", fail)
 
@@ -217,3 +218,17 @@ def test_matrices_without_a_spectrum_are_refused(W, message, vectors, exact):
 def test_bad_input_is_named(W, message):
     with pytest.raises(ValueError, match=message):
         spectrum(W)
+
+
+def test_stable_rank_is_the_squared_ratio_of_two_norms():
+    W = gaussian((60, 40), 41)
+    nu = spectrum(W, vectors=False).nu
+    expected = np.linalg.norm(W, "fro") ** 2 / np.linalg.norm(W, 2) ** 2
+    assert spectra.stable_rank(nu) == pytest.approx(expected, rel=1e-10)
+    assert spectra.stable_rank(1e-180 * nu) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("bad", [[0.0, 0.0], [-2.0, 1.0]])
+def test_a_stable_rank_needs_singular_values(bad):
+    with pytest.raises(ValueError, match="nu must hold singular values that are not negative, the largest above 0"):
+        spectra.stable_rank(bad)

@@ -15,9 +15,10 @@ import yaml
 from dask.distributed import LocalCluster
 from safetensors.numpy import load_file
 
-from rmtlib.learning import sweep as module
-from rmtlib.learning.launch import read_notebook
-from rmtlib.learning.sweep import main, read_grid, run_key, sweep
+from rmtlib.cli import main
+from rmtlib.notebooks import sweep as module
+from rmtlib.notebooks.launch import read_notebook
+from rmtlib.notebooks.sweep import read_grid, run_key, sweep
 
 HEADER = """\
 ---
@@ -212,17 +213,17 @@ def test_the_key_changes_with_parameters_code_and_training_code_and_not_with_tex
     Path("chapter.md").write_text(CHAPTER.replace("no such luck", "bad luck"))
     assert run_key(read_notebook("chapter.md"), {"number": 1, "rate": 0.5}) != key
 
-    library = Path(module.__file__).parent.parent
+    library = Path(module.__file__).parents[1]
     shutil.copytree(library, place / "rmtlib")
-    monkeypatch.setattr(module, "__file__", str(place / "rmtlib" / "learning" / "sweep.py"))
+    monkeypatch.setattr(module, "__file__", str(place / "rmtlib" / "notebooks" / "sweep.py"))
     keys = [run_key(notebook, {"number": 1, "rate": 0.5})]
     assert keys == [key]
-    for file in ("learning/launch.py", "laws.py", "learning/training.py", "ensembles.py"):
+    for file in ("notebooks/launch.py", "laws.py", "learning/training.py", "ensembles.py", "runs.py"):
         with open(place / "rmtlib" / file, "a") as code:
             code.write("\n")
         keys.append(run_key(notebook, {"number": 1, "rate": 0.5}))
     assert keys[0] == keys[1] == keys[2]
-    assert len(set(keys)) == 3
+    assert len(set(keys)) == 4
 
 
 # Sweeps
@@ -230,7 +231,7 @@ def test_the_key_changes_with_parameters_code_and_training_code_and_not_with_tex
 
 def test_a_failing_run_is_reported_and_stops_nothing_and_what_is_done_is_skipped(place, scheduler, capsys):
     grid = write(grid={"number": [1, 2, 3]}, runs=[{"number": 4, "text": "fail"}])
-    assert main([grid, "--scheduler", scheduler]) == 1
+    assert main(["sweep", grid, "--scheduler", scheduler]) == 1
     report = capsys.readouterr().out
     assert report.startswith(
         "0 runs were done before, 3 are done now, 1 failed\n  NotebookError: RuntimeError: no such luck\n    see "
@@ -262,7 +263,7 @@ def test_a_sweep_that_is_all_done_needs_no_cluster(place, monkeypatch, capsys):
     for name, parameters in loaded.runs.items():
         (place / "out" / name).write_text(json.dumps({"metadata": {"rmtlib": {"key": run_key(loaded.notebook, parameters)}}}))
     monkeypatch.setattr(module, "open_client", lambda *args: pytest.fail("started a cluster"))
-    assert main([grid]) == 0
+    assert main(["sweep", grid]) == 0
     assert capsys.readouterr().out == "2 runs were done before, 0 are done now, 0 failed\n"
 
 
@@ -277,12 +278,12 @@ def test_all_runs_finish_when_a_worker_is_killed(place, scheduler):
 def test_a_killed_sweep_goes_on_after_the_last_epoch_of_its_training(place):
     Path("chapter.md").write_text(TRAINING)
     grid = write(base={"runs_folder": "trained"}, grid={"seed": [5]})
-    command = [sys.executable, "-m", "rmtlib.learning.sweep", grid, "--workers", "1"]
+    command = [sys.executable, "-m", "rmtlib", "sweep", grid, "--workers", "1"]
     first = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     wait_for(Path("waiting").exists, first)
     first.send_signal(signal.SIGKILL)
     first.wait()
-    run = Path("trained") / "mlp512-digits-alpha1-seed5"
+    run = Path("trained") / "mlp512-digits-alpha1-seed5-epochs3-batch480"
     assert sorted(os.listdir(run)) == ["checkpoint.safetensors"]
     assert not list(Path("out").glob("*.ipynb"))
 
@@ -303,17 +304,18 @@ def test_a_killed_sweep_goes_on_after_the_last_epoch_of_its_training(place):
 
 def test_a_scheduler_that_does_not_answer_is_named(place, monkeypatch, capsys):
     def refuse(address, **options):
-        raise OSError("Timed out")
+        msg = "Timed out"
+        raise OSError(msg)
 
     monkeypatch.setattr(module, "Client", refuse)
     monkeypatch.setenv("SCHEDULER", "tcp://127.0.0.1:1")
-    assert main([write(runs=[{}])]) == 2
+    assert main(["sweep", write(runs=[{}])]) == 2
     assert "no dask scheduler answers at 'tcp://127.0.0.1:1': Timed out" in capsys.readouterr().err
 
 
 def test_a_wrong_grid_or_number_of_workers_ends_with_status_2(place, capsys):
-    assert main([write()]) == 2
+    assert main(["sweep", write()]) == 2
     assert "grid or runs must say what to run" in capsys.readouterr().err
-    assert main([write(runs=[{}]), "--workers", "0"]) == 2
+    assert main(["sweep", write(runs=[{}]), "--workers", "0"]) == 2
     assert "workers must be an integer of at least 1; got 0" in capsys.readouterr().err
     assert not (place / "out").exists()

@@ -211,3 +211,25 @@ def test_p_counts_the_synthetic_samples_that_fit_no_better():
 def test_wrong_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(power_law(100, 3, 0))
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (200, 100), (256, 900)])
+def test_the_exponent_of_noise_is_that_of_simulated_matrices(shape):
+    rng = np.random.default_rng(21)
+    found = [fit_power_law(np.linalg.svd(rng.uniform(-1, 1, shape), compute_uv=False)[::-1] ** 2).exponent for _ in range(60)]
+    noise = tails.noise_exponent(shape)
+    z = (np.array(found) - noise.mean) / noise.standard_deviation
+    assert z.mean() == pytest.approx(0, abs=0.5)  # four standard errors
+    assert z.std() == pytest.approx(1, abs=0.35)
+
+
+def test_the_exponent_of_noise_does_not_depend_on_the_order_of_the_sides():
+    assert tails.noise_exponent((300, 100)) == tails.noise_exponent((100, 300))
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"), [((63, 500), "of at least 64; got 63"), ((5000, 5000), "at most 4096, the end of the table; got 5000")]
+)
+def test_shapes_beyond_the_table_of_exponents_are_refused(shape, message):
+    with pytest.raises(ValueError, match=message):
+        tails.noise_exponent(shape)

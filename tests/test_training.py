@@ -15,12 +15,13 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
+from rmtlib import runs
 from rmtlib.ensembles import glorot_uniform
-from rmtlib.learning import runs, training
+from rmtlib.learning import training
 from rmtlib.learning.architectures import build_network, initialize
 from rmtlib.learning.datasets import load_dataset
-from rmtlib.learning.runs import RunError, load_run
 from rmtlib.learning.training import ConfigError, DivergedError, TrainingConfig, accuracy, noisy_labels, train
+from rmtlib.runs import RunError, load_run
 
 RESULTS = ("history.csv", "weights.safetensors")
 LAYERS = ("dense1", "dense2", "dense3", "dense4")
@@ -241,7 +242,8 @@ KILLER = """
 import json, os, random, signal, sys, time
 from pathlib import Path
 import torch
-from rmtlib.learning import datasets, runs
+from rmtlib import files
+from rmtlib.learning import datasets
 from rmtlib.learning.training import TrainingConfig, train
 
 torch.set_num_threads(1)
@@ -277,8 +279,8 @@ def outcome(name, codes):
     path = folder / name
     before = sorted(file.name.split(".part")[0] for file in path.iterdir()) if path.exists() else []
     train(config, folder=folder, name=name, progress=False)
-    files = sorted(file.name for file in path.iterdir())
-    return {"codes": codes, "before": before, "files": files, "sha256": {f: runs.file_sha256(path / f) for f in files}}
+    names = sorted(file.name for file in path.iterdir())
+    return {"codes": codes, "before": before, "files": names, "sha256": {f: files.file_sha256(path / f) for f in names}}
 
 # First a whole run: what torch imports at its first step need not be imported in every fork.
 train(config, folder=folder, name="warm", progress=False)

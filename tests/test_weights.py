@@ -265,7 +265,7 @@ def test_gpt2_files_that_store_inputs_first_are_transposed():
 
 
 def test_a_run_gives_trained_or_initial_layers_of_the_same_names(tmp_path):
-    from rmtlib.learning.runs import Run
+    from rmtlib.runs import Run
 
     path = builders.run_folder(tmp_path / "run", 100, 80, 70)
     run = Run("run", path, {}, 0.9, 0.5, {})

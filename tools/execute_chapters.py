@@ -2,8 +2,9 @@
 
 Usage: execute_chapters.py [CHAPTER...]
 
-Without names, every chapter of the table of contents. A chapter whose code the cache knows is not executed. When a cell fails,
-the others are finished, every failure is shown with its chapter and line, and the exit status is 1.
+Without names, every chapter of the table of contents. A chapter whose code and ledger the cache knows is not executed. When a
+cell fails, the others are finished, every failure is shown with its chapter and line, and the exit status is 1. So it is when an
+entry of a ledger is recorded by no cell.
 """
 
 import os
@@ -18,6 +19,9 @@ from jupyter_cache.base import CacheBundleIn
 from jupyter_cache.executors.utils import single_nb_execution
 from myst_nb.core.read import is_myst_markdown_notebook, myst_nb_reader_plugin
 
+from rmtlib.claims import entry_place, read_ledger
+from rmtlib.files import file_sha256
+
 BUILD = Path("_build")
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
@@ -30,12 +34,32 @@ def chapters_of_the_book():
     return [file for file in reversed(files) if is_myst_markdown_notebook(file.read_text())]
 
 
+def ledger_of(chapter):
+    return chapter.with_suffix(".claims.toml")
+
+
+def digest(chapter):
+    """What changes with the ledger of a chapter."""
+    return file_sha256(ledger_of(chapter)) if ledger_of(chapter).exists() else ""
+
+
 def is_known(cache, chapter):
     try:
-        cache.match_cache_notebook(myst_nb_reader_plugin(str(chapter)))
+        record = cache.match_cache_notebook(myst_nb_reader_plugin(str(chapter)))
     except KeyError:
         return False
-    return True
+    return record.data.get("ledger") == digest(chapter)
+
+
+def unrecorded(cache, chapter):
+    """Entries of a chapter's ledger that none of its cells records, with file and line."""
+    if not ledger_of(chapter).exists():
+        return []
+    notebook = cache.get_cache_bundle(cache.match_cache_notebook(myst_nb_reader_plugin(str(chapter))).pk).nb
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    glued = {output.get("metadata", {}).get("scrapbook", {}).get("name") for output in outputs}
+    missing = [id for id in read_ledger(ledger_of(chapter)) if not {id, f"{id}-verdict"} & glued]
+    return [f"{entry_place(ledger_of(chapter), id)}: {id}: no cell of {chapter} records it" for id in missing]
 
 
 def execute(chapter, timeout):
@@ -57,9 +81,19 @@ def failure(notebook, error):
 def main(names):
     timeout = yaml.safe_load(Path("_config.yml").read_text())["execute"]["timeout"]
     cache = get_cache(BUILD / ".jupyter_cache")
-    chapters = [path for path in (map(Path, names) if names else chapters_of_the_book()) if not is_known(cache, path)]
-    if not chapters:
-        return 0
+    asked = list(map(Path, names)) if names else chapters_of_the_book()
+    chapters = [path for path in asked if not is_known(cache, path)]
+    failures = run(cache, chapters, timeout) if chapters else {}
+    stray = [problem for chapter in asked if chapter not in failures for problem in unrecorded(cache, chapter)]
+    for chapter, problem in failures.items():
+        print(f"\n{chapter}, {problem}", file=sys.stderr)
+    for problem in stray:
+        print(problem, file=sys.stderr)
+    return 1 if failures or stray else 0
+
+
+def run(cache, chapters, timeout):
+    """Execute chapters side by side into the cache; return what went wrong by chapter."""
     # as many kernels as processors at a time: more threads in each would only get in each other's way
     cores = os.cpu_count() or 1
     for variable in THREADS:
@@ -78,14 +112,13 @@ def main(names):
                 failures[chapter] = problem
                 print(f"{progress} FAILED", flush=True)
                 continue
-            record = CacheBundleIn(notebook, str(chapter.resolve()), data={"execution_seconds": seconds})
+            data = {"execution_seconds": seconds, "ledger": digest(chapter)}
+            record = CacheBundleIn(notebook, str(chapter.resolve()), data=data)
             cache.cache_notebook_bundle(record, check_validity=False, overwrite=True)
             # Sphinx looks at the text of a page alone, and would keep the outputs that it has
             (BUILD / ".doctrees" / chapter.with_suffix(".doctree")).unlink(missing_ok=True)
             print(f"{progress} {seconds:.0f} s", flush=True)
-    for chapter, problem in failures.items():
-        print(f"\n{chapter}, {problem}", file=sys.stderr)
-    return 1 if failures else 0
+    return failures
 
 
 if __name__ == "__main__":

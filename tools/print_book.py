@@ -93,7 +93,7 @@ def pdf_of(page, **options):
 def anchors_in_use(browser, folder, toc):
     """The anchors of each page that some page links to."""
     page = browser.new_context(java_script_enabled=False).new_page()
-    anchors = {}
+    anchors: dict[str, set[str]] = {}
     for _, name in toc:
         page.goto((folder / f"{name}.html").as_uri(), wait_until="domcontentloaded")
         for href in page.eval_on_selector_all("article a[href]", "links => links.map(link => link.href)"):
@@ -220,8 +220,8 @@ def print_book(folder: Path, target: Path, source: Path) -> int:
     writer = PdfWriter()
     for pdf in (front, *(chapter.pdf for chapter in chapters)):
         writer.append(pdf, import_outline=False)
-    for page, number in zip(writer.pages[1:], numbers.pages, strict=False):
-        page.merge_page(number)
+    for printed, number in zip(writer.pages[1:], numbers.pages, strict=False):
+        printed.merge_page(number)
     relink(writer, chapters, folder, offset)
     # names of one page would hide those of another: every link has its place by now
     writer.root_object.pop("/Names", None)

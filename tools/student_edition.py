@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-FULL_EDITION_ONLY = {"coursework/instructor"}
+FULL_EDITION_ONLY = {"coursework/instructor", "coursework/syllabus", "coursework/rubrics", "coursework/threat_model"}
 # A fence ends at one that is at least as long, so that shorter ones may lie inside.
 FENCED = re.compile(r"^[ \t]*(?P<fence>`{3,}|:{3,})[ \t]*\{solution\}.*?^[ \t]*(?P=fence)[`:]*[ \t]*\n+", re.M | re.S)
 GATE = r"^[ \t]*(?P<{0}>`{{3,}}|:{{3,}})[ \t]*\{{solution-{0}\}}.*?^[ \t]*(?P={0})[`:]*[ \t]*\n+"
@@ -32,7 +32,8 @@ def without_solutions(text: str) -> str:
     stripped = FENCED.sub("", GATED.sub("", _whole(text)))
     if left := LEFT.search(stripped):
         line = stripped[stripped.rfind("\n", 0, left.start()) + 1 :].split("\n", 1)[0]
-        raise ValueError(f"a solution cannot be told from the text around it: {line!r} has no end, or no beginning")
+        msg = f"a solution cannot be told from the text around it: {line!r} has no end, or no beginning"
+        raise ValueError(msg)
     return stripped
 
 
@@ -68,7 +69,7 @@ def main(source: Path, target: Path, cache: Path) -> None:
     config = yaml.safe_load((source / "_config.yml").read_text())
     toc = pruned(yaml.safe_load((source / "_toc.yml").read_text()))
     for page in pages(toc):
-        file = next(iter(sorted(source.glob(f"{page}.*"))), None)
+        file = next((file for file in sorted(source.glob(f"{page}.*")) if not file.name.endswith(".claims.toml")), None)
         if file is None or file.suffix != ".md":
             sys.exit(f"{page}: solutions can be taken out of pages in .md only; found {file}")
         copy = target / file.relative_to(source)
@@ -77,6 +78,8 @@ def main(source: Path, target: Path, cache: Path) -> None:
             copy.write_text(without_solutions(file.read_text()))
         except ValueError as error:
             sys.exit(f"{file.relative_to(source)}: {error}")
+        if (ledger := file.with_suffix(".claims.toml")).is_file():
+            shutil.copy(ledger, copy.with_suffix(".claims.toml"))
     for folder in ("_static", "_ext"):
         # no archives: they may hold the notebooks of the full edition
         if (source / folder).is_dir():

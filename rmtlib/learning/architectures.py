@@ -66,6 +66,7 @@ class _DenseDecayNetwork(Network):
 
 
 class _CroppingNetwork(Network):
+    crop: _Crop
     evaluation_batch = 100
 
     def augment(self, images, rng):
@@ -101,7 +102,8 @@ def build_network(name: str, *, shape: tuple[int, int, int], n_classes: int) -> 
     `rmtlib.learning.TrainingConfig` a ``weight_decay`` of 2e-4.
     """
     if name not in NETWORKS:
-        raise ValueError(f"network must be one of {', '.join(NETWORKS)}; got {name!r}")
+        msg = f"network must be one of {', '.join(NETWORKS)}; got {name!r}"
+        raise ValueError(msg)
     if name == "minialexnet":
         return _mini_alexnet(shape, n_classes)
     if name == "minialexnet3x3":
@@ -111,7 +113,7 @@ def build_network(name: str, *, shape: tuple[int, int, int], n_classes: int) -> 
 
 
 def _dense(widths):
-    layers = OrderedDict()
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
     for i, (n_in, n_out) in enumerate(zip(widths, widths[1:], strict=False), start=1):
         layers[f"dense{i}"] = nn.Linear(n_in, n_out)
         layers[f"relu{i}"] = nn.ReLU()
@@ -121,18 +123,19 @@ def _dense(widths):
 
 def _mini_alexnet(shape, n_classes):
     _require_pixels(shape, "minialexnet")
-    layers = OrderedDict(crop=_Crop(shape, tuple(7 * n // 8 for n in shape[1:])))
+    crop = _Crop(shape, tuple(7 * n // 8 for n in shape[1:]))
+    layers: OrderedDict[str, nn.Module] = OrderedDict(crop=crop)
     for i, (n_in, n_out) in enumerate([(shape[0], 300), (300, 150)], start=1):
         layers[f"conv{i}"] = nn.Conv2d(n_in, n_out, 5, padding="same")
         layers[f"conv{i}_relu"] = nn.ReLU()
         layers[f"norm{i}"] = LocalResponseNorm()
         layers[f"pool{i}"] = nn.MaxPool2d(3, 2, ceil_mode=True)
-    return _CroppingNetwork(layers | _head(layers["crop"].size, n_classes))
+    return _CroppingNetwork(layers | _head(crop.size, n_classes))
 
 
 def _mini_alexnet_3x3(shape, n_classes):
     _require_pixels(shape, "minialexnet3x3")
-    layers = OrderedDict(crop=_Crop(shape, shape[1:]))
+    layers: OrderedDict[str, nn.Module] = OrderedDict(crop=_Crop(shape, shape[1:]))
     for i, (n_in, n_out, side) in enumerate([(shape[0], 300, 5), (300, 150, 3)], start=1):
         layers[f"conv{i}"] = nn.Conv2d(n_in, n_out, side, padding="same")
         layers[f"conv{i}_relu"] = nn.ReLU()
@@ -142,7 +145,8 @@ def _mini_alexnet_3x3(shape, n_classes):
 
 def _require_pixels(shape, name):
     if min(shape[1:]) < 8:
-        raise ValueError(f"shape must hold images of at least 8 x 8 pixels for {name}; got {shape}")
+        msg = f"shape must hold images of at least 8 x 8 pixels for {name}; got {shape}"
+        raise ValueError(msg)
 
 
 def _head(size, n_classes):

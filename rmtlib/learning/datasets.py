@@ -22,7 +22,9 @@ from .. import download
 
 __all__ = ["DATASETS", "STANDARDIZATIONS", "Dataset", "DatasetError", "load_dataset", "standardize"]
 
-DATASETS = ("cifar10", "digits")
+SHAPES = {"cifar10": (3, 32, 32), "digits": (1, 8, 8)}
+DATASETS = tuple(SHAPES)
+N_CLASSES = 10
 STANDARDIZATIONS = ("image", "channel")
 
 CIFAR10_URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
@@ -31,7 +33,6 @@ CIFAR10_FOLDER = "cifar-10-batches-bin"
 CIFAR10_TRAIN = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 CIFAR10_TEST = "test_batch.bin"
 CIFAR10_RECORDS = 10_000
-CIFAR10_SHAPE = (3, 32, 32)
 _RECORD_BYTES = 1 + 3 * 32 * 32
 
 
@@ -86,14 +87,15 @@ def load_dataset(name: str, *, folder=None, standardization: str = "image") -> D
         If the name or the standardisation is unknown, or the files are missing, truncated or mislabelled.
     """
     if name not in DATASETS:
-        raise DatasetError(f"name must be one of {', '.join(DATASETS)}; got {name!r}")
+        msg = f"name must be one of {', '.join(DATASETS)}; got {name!r}"
+        raise DatasetError(msg)
     _require_standardization(standardization)
-    train, test, shape = _read_digits() if name == "digits" else _read_cifar10(folder)
-    sets = []
+    train, test = _read_digits() if name == "digits" else _read_cifar10(folder)
+    shape, sets = SHAPES[name], []
     for images, labels in (train, test):
         order = _canonical_order(images, labels)
         sets += [standardize(images[order], shape, standardization), labels[order].astype(np.int64)]
-    return Dataset(name, shape, 10, *sets)
+    return Dataset(name, shape, N_CLASSES, *sets)
 
 
 def standardize(images: np.ndarray, shape: tuple[int, int, int], standardization: str) -> np.ndarray:
@@ -129,7 +131,8 @@ def standardize(images: np.ndarray, shape: tuple[int, int, int], standardization
 
 def _require_standardization(standardization):
     if standardization not in STANDARDIZATIONS:
-        raise DatasetError(f"standardization must be one of {', '.join(STANDARDIZATIONS)}; got {standardization!r}")
+        msg = f"standardization must be one of {', '.join(STANDARDIZATIONS)}; got {standardization!r}"
+        raise DatasetError(msg)
 
 
 def _canonical_order(images, labels):
@@ -143,28 +146,30 @@ def _read_digits():
     digits = load_digits()
     pixels, labels = digits.data.astype(np.uint8), digits.target.astype(np.uint8)
     test = np.arange(len(labels)) % 5 == 0
-    return (pixels[~test], labels[~test]), (pixels[test], labels[test]), (1, 8, 8)
+    return (pixels[~test], labels[~test]), (pixels[test], labels[test])
 
 
 def _read_cifar10(folder):
-    folder = folder or download.data_folder()
+    folder = folder or download.environment_folder()
     read = _read_archive_members(download_cifar10()) if folder is None else _folder_reader(Path(folder))
     parts = [_decode(name, read(name)) for name in CIFAR10_TRAIN]
     train = tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    return train, _decode(CIFAR10_TEST, read(CIFAR10_TEST)), CIFAR10_SHAPE
+    return train, _decode(CIFAR10_TEST, read(CIFAR10_TEST))
 
 
 def _folder_reader(folder: Path):
     inside = folder / CIFAR10_FOLDER if (folder / CIFAR10_FOLDER).is_dir() else folder
     missing = [name for name in (*CIFAR10_TRAIN, CIFAR10_TEST) if not (inside / name).is_file()]
     if missing:
-        raise DatasetError(f"folder {str(folder)!r} holds no CIFAR-10: {', '.join(missing)} missing. {_both_ways()}")
+        msg = f"folder {str(folder)!r} holds no CIFAR-10: {', '.join(missing)} missing. {_both_ways()}"
+        raise DatasetError(msg)
     return lambda name: (inside / name).read_bytes()
 
 
 def _read_archive_members(path):
     with tarfile.open(path) as archive:
-        members = {Path(m.name).name: archive.extractfile(m).read() for m in archive if m.name.endswith(".bin")}
+        files = {Path(member.name).name: archive.extractfile(member) for member in archive if member.name.endswith(".bin")}
+        members = {name: file.read() for name, file in files.items() if file is not None}
     return members.__getitem__
 
 
@@ -173,7 +178,8 @@ def download_cifar10(url: str = CIFAR10_URL, known_hash: str = CIFAR10_HASH, cac
     try:
         return str(download.download(url, known_hash, cache or download.cache_folder()))
     except download.DownloadError as error:
-        raise DatasetError(f"CIFAR-10 could not be downloaded from {url}: {error}. {_both_ways()}") from error
+        msg = f"CIFAR-10 could not be downloaded from {url}: {error}. {_both_ways()}"
+        raise DatasetError(msg) from error
 
 
 def _both_ways() -> str:
@@ -186,13 +192,15 @@ def _both_ways() -> str:
 def _decode(name: str, raw: bytes):
     expected = CIFAR10_RECORDS * _RECORD_BYTES
     if len(raw) != expected:
-        raise DatasetError(
+        msg = (
             f"{name} has {len(raw)} bytes where the binary version of CIFAR-10 has {expected}: "
             "the file is truncated or of another format"
         )
+        raise DatasetError(msg)
     records = np.frombuffer(raw, np.uint8).reshape(CIFAR10_RECORDS, _RECORD_BYTES)
     labels = records[:, 0]
     if labels.max() > 9:
         bad = int(np.argmax(labels > 9))
-        raise DatasetError(f"{name} has label {labels[bad]} in record {bad}; labels run from 0 to 9")
+        msg = f"{name} has label {labels[bad]} in record {bad}; labels run from 0 to 9"
+        raise DatasetError(msg)
     return records[:, 1:], labels

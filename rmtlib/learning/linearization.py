@@ -17,13 +17,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
-from safetensors.torch import load_file
 from torch.func import functional_call, jvp
 
-from .architectures import build_network, initialize
+from ..runs import Run
 from .datasets import Dataset
-from .runs import Run, RunError
-from .training import accuracy, centre
+from .trained import initial_network, load_network
+from .training import accuracy
 
 __all__ = ["LinearizedAccuracy", "linearize", "linearized_accuracy"]
 
@@ -76,29 +75,25 @@ def linearized_accuracy(run: Run, layer: str | None, data: Dataset, *, biases: b
     every evaluation. The cost is about two evaluations of the network on all images.
     """
     if data.name != run.config["dataset"]:
-        raise ValueError(f"data must be {run.config['dataset']}, which {run.name} was trained on; got {data.name}")
-    network = build_network(run.config["network"], shape=data.shape, n_classes=data.n_classes)
+        msg = f"data must be {run.config['dataset']}, which {run.name} was trained on; got {data.name}"
+        raise ValueError(msg)
+    network = load_network(run)
     layers = [name.removesuffix(".weight") for name, tensor in network.named_parameters() if tensor.ndim > 1]
     if layer is not None and layer not in layers:
-        raise ValueError(f"layer must be one of {', '.join(layers)}, or None for all of them; got {layer!r}")
-    initial = _load(run, network)
-    trained = network
-    if run.config["centred"]:
-        start = build_network(run.config["network"], shape=data.shape, n_classes=data.n_classes)
-        start.load_state_dict(initial)
-        trained = centre(network, start)
-    found = accuracy(trained, data.test_images, data.test_labels, network.evaluation_batch)
+        msg = f"layer must be one of {', '.join(layers)}, or None for all of them; got {layer!r}"
+        raise ValueError(msg)
+    found = accuracy(network, data.test_images, data.test_labels)
     recorded = run.test_accuracy
     if not abs(found - recorded) < 0.005:
-        raise ValueError(
+        msg = (
             f"data must be the images of {run.name}: its test accuracy is {found:.2%} on them, and {recorded:.2%} was recorded; "
             f"load them with standardization={run.config['standardization']!r}"
         )
+        raise ValueError(msg)
     kinds = ("weight", "bias") if biases else ("weight",)
     expanded = [f"{name}.{kind}" for name in layers if layer in (None, name) for kind in kinds]
+    initial = initial_network(run).state_dict()
     logits = linearize(network, {name: initial[name] for name in expanded})
-    if run.config["centred"]:
-        logits = centre(logits, start)
     sets = ((data.train_images, data.train_labels), (data.test_images, data.test_labels))
     return LinearizedAccuracy(*(accuracy(logits, *images, network.evaluation_batch) for images in sets))
 
@@ -147,31 +142,13 @@ def linearize(network: torch.nn.Module, initial: Mapping[str, torch.Tensor]) -> 
     if wrong or not initial:
         known = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in trained.items())
         got = ", ".join(f"{name} {tuple(initial[name].shape)}" for name in wrong) or "none"
-        raise ValueError(f"initial must hold parameters of the network, {known}; got {got}")
+        msg = f"initial must hold parameters of the network, {known}; got {got}"
+        raise ValueError(msg)
     start = {name: tensor.to(trained[name].dtype) for name, tensor in initial.items()}
     change = {name: trained[name] - tensor for name, tensor in start.items()}
 
     def linearized(inputs):
-        value, slope = jvp(lambda weights: functional_call(network, trained | weights, (inputs,)), (start,), (change,))
+        value, slope = jvp(lambda weights: functional_call(network, trained | weights, (inputs,)), (start,), (change,))[:2]
         return value + slope
 
     return linearized
-
-
-def _load(run, network):
-    """Give the network the run's trained weights; return the initial ones."""
-    initialize(network, run.config["seed"])
-    initial = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    saved = load_file(run.weights_file)
-    missing = [name for name in initial if f"trained.{name}" not in saved]
-    if missing:
-        raise RunError(
-            f"run {run.name!r} keeps no trained {', '.join(missing)}; linearising needs the trained tensors of all layers: "
-            "train the run again under another name"
-        )
-    for key, tensor in saved.items():
-        expected = initial.get(key.partition(".")[2], tensor).shape
-        if tensor.shape != expected:
-            raise RunError(f"run {run.name!r}: {key} must have the shape {tuple(expected)}; got {tuple(tensor.shape)}")
-    network.load_state_dict({name: saved[f"trained.{name}"] for name in initial})
-    return {name: saved.get(f"initial.{name}", tensor) for name, tensor in initial.items()}

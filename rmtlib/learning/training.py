@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,13 +33,16 @@ from safetensors.torch import save
 from tqdm import tqdm
 
 from .. import __version__
+from ..files import file_sha256, write_atomically
 from ..marchenko_pastur import fit_marchenko_pastur
+from ..runs import ADDED_SETTINGS, Run, RunError, commit, load_run, processor, write_history
 from ..spectra import spectrum
 from .architectures import NETWORKS, Network, build_network, initialize
 from .datasets import DATASETS, STANDARDIZATIONS, Dataset, load_dataset
-from .runs import ADDED_SETTINGS, Run, RunError, commit, file_sha256, load_run, processor, write_atomically, write_history
 
 __all__ = ["ConfigError", "DivergedError", "TrainingConfig", "noisy_labels", "train"]
+
+Logits = Callable[[torch.Tensor], torch.Tensor]  # a network, or what is made of one
 
 
 class ConfigError(ValueError):
@@ -193,7 +197,8 @@ def train(
     """
     path = Path(folder) / (name or config.name)
     if path.parent != Path(folder) or path.name in ("", ".."):
-        raise ConfigError(f"name must be the plain name of a folder in {str(folder)!r}; got {name!r}")
+        msg = f"name must be the plain name of a folder in {str(folder)!r}; got {name!r}"
+        raise ConfigError(msg)
     if (path / "run.json").exists():
         run = load_run(path.name, folder=folder)
         _require_same(config, run.config, path)
@@ -273,7 +278,8 @@ def noisy_labels(labels: np.ndarray, share: float, rng, n_classes: int = 10) -> 
     array([0, 0, 1, 6, 8, 0, 9, 0])
     """
     if not 0 <= share < 1:
-        raise ValueError(f"share must be a number from 0 to below 1; got {share!r}")
+        msg = f"share must be a number from 0 to below 1; got {share!r}"
+        raise ValueError(msg)
     rng, noisy = np.random.default_rng(rng), labels.copy()
     chosen = rng.permutation(len(labels))[: round(share * len(labels))]
     noisy[chosen] = rng.integers(n_classes, size=len(chosen))
@@ -284,15 +290,16 @@ def sgd(network: Network, config: TrainingConfig) -> torch.optim.SGD:
     """Stochastic gradient descent with momentum, and with weight decay on the weights that the network names."""
     decayed = [p for name, p in network.named_parameters() if network.is_decayed(name, p)]
     others = [p for name, p in network.named_parameters() if not network.is_decayed(name, p)]
+    groups: list[dict[str, Any]] = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others}]
     return torch.optim.SGD(
-        [{"params": decayed, "weight_decay": config.weight_decay}, {"params": others}],
+        groups,
         lr=config.learning_rate,
         momentum=config.momentum,
         fused=True,
     )
 
 
-def centre(network: torch.nn.Module, initial: torch.nn.Module) -> Callable[[torch.Tensor], torch.Tensor]:
+def centre(network: Logits, initial: torch.nn.Module) -> Logits:
     """The logits of a network minus those of the initial one, which is not trained (Chizat, Oyallon and Bach 2019)."""
     initial.requires_grad_(False)
     return lambda x: network(x) - initial(x)
@@ -313,9 +320,7 @@ def bulk_variances(network: Network) -> dict[str, float]:
     return found
 
 
-def train_epoch(
-    network: Network, optimizer, images, labels, config: TrainingConfig, rng, function=None
-) -> tuple[float, float]:
+def train_epoch(network: Network, optimizer, images, labels, config: TrainingConfig, rng, function=None) -> tuple[float, float]:
     """One pass over the images in an order drawn from ``rng``; return mean loss and accuracy on the way.
 
     ``function`` gives the logits where they are not those of the network itself, as `centre` does.
@@ -337,12 +342,12 @@ def train_epoch(
 
 
 @torch.no_grad()
-def accuracy(network: torch.nn.Module, images, labels, batch_size: int | None = None) -> float:
+def accuracy(network: Logits, images, labels, batch_size: int | None = None) -> float:
     """Share of images whose largest logit is that of their label; nan if a logit is not finite.
 
     Parameters
     ----------
-    network : torch.nn.Module, or another function
+    network : torch.nn.Module, or another function of the images
         Maps ``(records, pixels)`` to logits.
     images, labels : arrays of shapes (records, pixels) and (records,)
     batch_size : int, optional
@@ -379,7 +384,8 @@ def _restore(path, config, network, optimizer):
     try:
         saved = safe_open(path, framework="pt")
     except SafetensorError as error:
-        raise RunError(f"{path} is not a checkpoint ({error}); delete it to train from the start") from error
+        msg = f"{path} is not a checkpoint ({error}); delete it to train from the start"
+        raise RunError(msg) from error
     with saved:
         metadata = saved.metadata()
         _require_same(config, TrainingConfig(**json.loads(metadata["config"])), path)
@@ -394,7 +400,8 @@ def _require_same(config, other, path):
     mine, theirs = asdict(config), ADDED_SETTINGS | (other if isinstance(other, dict) else asdict(other))
     differing = [f"{key} is {theirs.get(key)!r} there and {mine[key]!r} here" for key in mine if mine[key] != theirs.get(key)]
     if differing:
-        raise ConfigError(f"{path} belongs to another configuration ({'; '.join(differing)}); give the run another name")
+        msg = f"{path} belongs to another configuration ({'; '.join(differing)}); give the run another name"
+        raise ConfigError(msg)
 
 
 def _record(path, config, status, seconds, **results):
@@ -420,9 +427,10 @@ def _record(path, config, status, seconds, **results):
 
 def _stop_diverged(path, config, row, seconds):
     _record(path, config, "diverged", seconds, epoch=row["epoch"], train_loss=str(row["train_loss"]))
-    raise DivergedError(
+    msg = (
         f"{path.name} diverged in epoch {row['epoch']}: its loss is {row['train_loss']}, its test accuracy {row['test_accuracy']}"
     )
+    raise DivergedError(msg)
 
 
 def finish(path, config, initial, network, logits, data: Dataset, history, seconds):

@@ -120,8 +120,7 @@ def _onnx(rule: Callable[[tuple[int, ...], int, Mapping], LinearMap | None]) -> 
             return None
         outputs, inputs = ([axes[i] for i in part if axes[i] is not None] for part in (result.outputs, result.inputs))
         inputs += [i for i, n in enumerate(tensor.shape) if n == 1 and i not in axes]
-        outputs, inputs = tuple(outputs), tuple(inputs)
-        return replace(result, view=tensor.shape, outputs=outputs, inputs=inputs)
+        return replace(result, view=tensor.shape, outputs=tuple(outputs), inputs=tuple(inputs))
 
     return translated
 

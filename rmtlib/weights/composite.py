@@ -41,7 +41,9 @@ def combine(tensors: list[Tensor], config: Mapping) -> list[Tensor]:
 
 def _weight_norm(tensors, config):
     """``W = g v / |v|``; the axes along which g has more than one entry are those along which v is not summed."""
-    known, made, reasons = {tensor.name: tensor for tensor in tensors}, {}, {}
+    known: dict = {tensor.name: tensor for tensor in tensors}
+    made: dict = {}
+    reasons: dict = {}
     for name, direction in known.items():
         if match := re.search(r"(^|\.)parametrizations\.(\w+)\.original1$", name):
             length = known.get(f"{name[:-1]}0")
@@ -80,10 +82,12 @@ def _as_weight(owner: Owner | None) -> Owner | None:
 
 def _spectral_norm(tensors, config):
     """``W / sigma`` with ``sigma = u W v`` from the vectors that torch keeps, as it does in evaluation."""
-    known, made, reasons = {tensor.name: tensor for tensor in tensors}, {}, {}
+    known: dict = {tensor.name: tensor for tensor in tensors}
+    made: dict = {}
+    reasons: dict = {}
     for name, weight in known.items():
         if match := re.search(r"(^|\.)parametrizations\.(\w+)\.original$", name):
-            vectors = [known.get(f"{name[: -len('original')]}0._{letter}") for letter in "uv"]
+            vectors: list = [known.get(f"{name[: -len('original')]}0._{letter}") for letter in "uv"]
             whole = f"{name[: match.start()]}{match[1]}{match[2]}"
         elif name.endswith("_orig"):
             vectors, whole = [known.get(f"{name[:-5]}_{letter}") for letter in "uv"], name[:-5]
@@ -102,7 +106,8 @@ def _spectral_norm(tensors, config):
         def normed(W, u, v, axis=axis):
             sigma = u.ravel().astype(np.float64) @ np.moveaxis(W, axis, 0).reshape(W.shape[axis], -1) @ v.ravel()
             if not sigma > 0:
-                raise WeightsError("its spectral norm is not above zero")
+                msg = "its spectral norm is not above zero"
+                raise WeightsError(msg)
             return W / sigma
 
         members = {"W": weight, "u": vectors[0], "v": vectors[1]}
@@ -113,7 +118,9 @@ def _spectral_norm(tensors, config):
 
 def _pruned(tensors, config):
     """``W * mask``, as torch's pruning keeps them."""
-    known, made, reasons = {tensor.name: tensor for tensor in tensors}, {}, {}
+    known: dict = {tensor.name: tensor for tensor in tensors}
+    made: dict = {}
+    reasons: dict = {}
     for name, weight in known.items():
         mask = known.get(f"{name.removesuffix('_orig')}_mask") if name.endswith("_orig") else None
         if mask is None or mask.shape != weight.shape or weight.skip or len(weight.shape) < 2:

@@ -142,9 +142,12 @@ def _gptq_or_awq(weight, extra, config):
 
         def compute(arrays):
             q = _unpacked(arrays["weight"], bits, 0)
-            groups = arrays["g_idx"].astype(np.int64) if indices is not None else np.arange(n_in) // (n_in // group_count)
+            groups = (
+                arrays["g_idx"].astype(np.int64) if indices is not None else np.arange(int(n_in or 0)) // (n_in // group_count)
+            )
             if groups.min() < 0 or groups.max() >= group_count:
-                raise WeightsError("its g_idx points outside its groups")
+                msg = "its g_idx points outside its groups"
+                raise WeightsError(msg)
             middle = np.full((group_count, n_out), 2 ** (bits - 1))
             zero = middle if zeros is None else _unpacked(arrays["qzeros"], bits, 1) + first
             scale = as_float32(scales, arrays["scales"])
@@ -173,9 +176,9 @@ def _mlx(weight, extra, config):
     scales, biases = extra.get("scales"), extra.get("biases")
     if scales is None or biases is None or weight.dtype not in ("uint32", "int32") or len(weight.shape) != 2:
         return None
-    options = config.get("quantization") if isinstance(config.get("quantization"), Mapping) else {}
+    options = dict(config["quantization"]) if isinstance(config.get("quantization"), Mapping) else {}
     own = options.get(weight.name.removesuffix(".weight"))
-    options = options | own if isinstance(own, Mapping) else options
+    options |= own if isinstance(own, Mapping) else {}
     bits, group = options.get("bits"), options.get("group_size")
     mine = f"MLX's weight {weight.shape} with scales {scales.shape}"
     if bits not in (2, 4, 8) or not isinstance(group, int) or group < 1:
@@ -258,8 +261,8 @@ def _scaled(weight, extra, config):
         role = "SCB" if "SCB" in extra else "weight.SCB"
         rows = lambda arrays: arrays["weight"] * (as_float32(row, arrays[role]) / 127)[:, None]  # noqa: E731
         return weight.shape, "bitsandbytes of 8 bits", rows
-    role = next((role for role in ("weight_scale_inv", "weight_scale", "scale") if role in extra), None)
-    if role is None or extra[role].dtype not in FLOATS or "weight_scale_2" in extra:
+    role = next((role for role in ("weight_scale_inv", "weight_scale", "scale") if role in extra), "")
+    if not role or extra[role].dtype not in FLOATS or "weight_scale_2" in extra:
         return None
     scale, zero = extra[role], extra.get("weight_zero_point")
     blocks = _block(weight.shape, scale.shape, config)

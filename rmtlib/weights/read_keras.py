@@ -62,7 +62,8 @@ def read_keras_archive(path: Path) -> list[Tensor]:
         raise
     except Exception as error:
         reason = str(error) or type(error).__name__
-        raise WeightsError(f"{path} is not a whole .keras file with a model.weights.h5: {reason}") from error
+        msg = f"{path} is not a whole .keras file with a model.weights.h5: {reason}"
+        raise WeightsError(msg) from error
     return read_hdf5(path, unpacked, config)
 
 
@@ -106,7 +107,8 @@ def read_hdf5(path: Path, content=None, config: Mapping | None = None) -> list[T
     except Exception as error:  # HDF5 meets damage with whatever its parts raise
         if content is not None:
             content.close()
-        raise WeightsError(f"{path} is not a whole HDF5 file: {str(error) or type(error).__name__}") from error
+        msg = f"{path} is not a whole HDF5 file: {str(error) or type(error).__name__}"
+        raise WeightsError(msg) from error
     return sorted(tensors, key=natural)
 
 

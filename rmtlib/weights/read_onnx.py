@@ -78,7 +78,8 @@ def read_onnx(path: Path) -> list[Tensor]:
         tensors, names = [], set()
         for prefix, graph, name, tensor in stored:
             if not isinstance(name, str):  # which protobuf gives as bytes
-                raise WeightsError(f"{path} is not a whole ONNX file: the name {name!r} is no text")
+                msg = f"{path} is not a whole ONNX file: the name {name!r} is no text"
+                raise WeightsError(msg)
             # Names of inner graphs hide outer ones; two branches may hold the same.
             unique = name if name not in names else f"{prefix}{name}"
             while unique in names:
@@ -88,7 +89,8 @@ def read_onnx(path: Path) -> list[Tensor]:
     except WeightsError:
         raise
     except Exception as error:  # protobuf's errors, whose module onnx does not promise
-        raise WeightsError(f"{path} is not a whole ONNX file: {str(error) or type(error).__name__}") from error
+        msg = f"{path} is not a whole ONNX file: {str(error) or type(error).__name__}"
+        raise WeightsError(msg) from error
     return tensors
 
 
@@ -229,7 +231,8 @@ def _tensor(onnx, path: Path, name: str, tensor, use: tuple[str, int, dict[str, 
         try:
             return np.array(onnx.numpy_helper.to_array(tensor, base_dir=str(path.parent)))
         except onnx.checker.ValidationError as error:
-            raise WeightsError(f"tensor {name!r} of {path} lies in a file that cannot be read: {error}") from error
+            msg = f"tensor {name!r} of {path} lies in a file that cannot be read: {error}"
+            raise WeightsError(msg) from error
 
     dims = tuple(int(n) for n in tensor.dims)
     skip = "it claims a negative length" if any(n < 0 for n in dims) else None

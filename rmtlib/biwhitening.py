@@ -1,0 +1,280 @@
+r"""Neurons have sizes: noise of unequal rows and columns brought back to noise of one variance.
+
+The null of this book has independent entries of one variance. The rows and columns of a trained layer differ in size, and noise
+:math:`r_i G_{ij} c_j` alone then has levels far above the Marchenko-Pastur edge and vectors that fail Porter and Thomas's test.
+Dividing by sizes of rows and columns takes that out. Which sizes is a choice, and so is the question that remains:
+
+total
+    Every row and column gets mean square 1, whatever it is made of. Is anything there beyond the sizes of neurons?
+noise
+    What is left of rows and columns without the strong directions gets mean square 1. Is anything there beyond noise of unequal
+    strength? A neuron that is large because it learned stays large.
+
+A single strong direction makes every row as large as its part in it; total sizes divide this by itself and spread one direction
+over hundreds of levels. Outliers are therefore counted with noise sizes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+from scipy.linalg import lapack
+
+from . import checks, shrinkage, sinkhorn
+from .marchenko_pastur import fit_marchenko_pastur, fit_noise
+from .sinkhorn import BiwhitenError
+from .unfolding import half_window
+
+__all__ = ["Biwhitened", "BiwhitenError", "biwhiten"]
+
+FEWEST_LEVELS = 16
+ROUNDS = 30
+SETTLED = 0.01  # root mean square of the last relative change of the sizes
+STRONGEST = 2.0  # the first round removes the levels within this factor of the largest, the second within its square
+LEAST = 0.01  # of the average: estimates of the noise in a row that is nearly all signal may come out negative
+FLOOR = 1 / 16  # of the total size, in units of the median: least size of the noise in a row or column
+MEMORY = 3  # rounds that the extrapolation remembers
+ROWS = 256  # squared at a time
+WINDOW = 0.1, 0.6  # share of the levels that the noise is estimated from where no curve can be fitted
+
+
+@dataclass(frozen=True, eq=False)
+class Biwhitened:
+    """A matrix without the sizes of its rows and columns, ``W = row_sizes[:, None] * matrix * column_sizes``.
+
+    Attributes
+    ----------
+    matrix : numpy.ndarray of shape (n_out, n_in)
+        float64. Every row and column of it ("total"), or of the noise in it ("noise"), has mean square 1.
+    row_sizes : numpy.ndarray of shape (n_out,)
+        Standard deviations, in the units of W: what an entry of the row would have in a column of size 1.
+    column_sizes : numpy.ndarray of shape (n_in,)
+        Relative sizes, with a geometric mean of 1.
+    iterations : int
+        Sweeps of Sinkhorn's algorithm ("total"), or rounds of one decomposition each ("noise").
+    removed : int
+        Directions whose part was taken out of the sizes: 0 for "total".
+    settled : bool
+        Whether the sizes stopped changing. Where they did not, noise and signal could not be told apart: no conclusion should
+        hang on the noise sizes, and both counts of outliers belong side by side.
+    sizes : str
+        "noise" or "total".
+    """
+
+    matrix: np.ndarray
+    row_sizes: np.ndarray
+    column_sizes: np.ndarray
+    iterations: int
+    removed: int
+    settled: bool
+    sizes: str
+
+    @property
+    def row_spread(self) -> float:
+        """Coefficient of variation of the row sizes; about ``1 / sqrt(2 n_in)`` for noise of one size, and 0 if all are equal."""
+        return float(self.row_sizes.std() / self.row_sizes.mean())
+
+    @property
+    def column_spread(self) -> float:
+        """Coefficient of variation of the column sizes; about ``1 / sqrt(2 n_out)`` for noise of one size."""
+        return float(self.column_sizes.std() / self.column_sizes.mean())
+
+
+def biwhiten(W, sizes: str = "noise", tol: float = 1e-6) -> Biwhitened:
+    r"""Take the sizes of rows and columns out of a matrix.
+
+    Parameters
+    ----------
+    W : array_like of shape (n_out, n_in)
+        A real matrix.
+    sizes : {"noise", "total"}
+        Whose mean squares become 1: those of the noise in the rows and columns, or those of the rows and columns themselves.
+    tol : float
+        Largest deviation of a mean square from 1 that "total" leaves, and that "noise" starts from.
+
+    Returns
+    -------
+    Biwhitened
+
+    Raises
+    ------
+    ValueError
+        If ``W`` is not a finite real matrix, or an option is out of range.
+    BiwhitenError
+        A ValueError: if ``W`` has an empty row or column, its zeros leave no factors that would do, or "noise" is asked of fewer
+        than 16 levels or of a matrix without noise.
+
+    Notes
+    -----
+    *Total* sizes are found by Sinkhorn's algorithm on the squared entries (`rmtlib.sinkhorn`). Independent noise
+    follows the Marchenko-Pastur law afterwards, and not only where variances are products of a row's and a column's: it is enough
+    that all rows and columns have the same mean variance. A size is known to a relative
+    :math:`1/\sqrt{2 n_\mathrm{in}}` (rows) or :math:`1/\sqrt{2 n_\mathrm{out}}` (columns) for Gaussian noise, and exactly where
+    all entries are :math:`\pm r_i c_j`.
+
+    *Noise* sizes make themselves consistent. In each round the matrix is divided by the sizes so far and decomposed; the
+    Marchenko-Pastur fit gives sigma and the k levels outside. A planted strength t in noise of variance 1/n shows at
+    :math:`y`, with squared overlap :math:`\theta^2` of the vector found with the one planted (`rmtlib.shrinkage`,
+    `rmtlib.ensembles.spiked`), so that in units of the noise
+
+    .. math:: \frac{n t^2}{\theta^2} \left(\hat u_i^2 - \frac{1 - \theta^2}{n}\right)
+
+    is an unbiased estimate of the square sum of row i's part in the direction. What is left of the row's square sum belongs to
+    the noise; columns likewise. Where a direction is hardly known, :math:`t^2/\theta^2` is cut off at :math:`y^2`. Taking out the
+    levels as they are would take noise out with them, most in the rows that a direction lies in: a row that is a direction of its
+    own would be left without noise, and here gets that of an average row.
+
+    The rounds start from total sizes, by which strong directions look like many weak ones. So the first round removes only the
+    levels above half of the largest, the second those above a quarter, and so on down to the edge of the noise. They end when k
+    changes by at most 1 and sizes change by less than 1 % (root mean square). Once k stays, steps are extrapolated from the last
+    three. If no level lies outside in the first round, noise sizes are the total ones.
+
+    A neuron that directions explain altogether leaves nothing to measure its noise by: the noise in it is taken to be at least
+    1/16 of its total size, in units of the median.
+
+    ``settled`` is False after 30 rounds, where no bulk can be fitted in the end, or where directions are most of the levels: too
+    little noise is left to take sizes from.
+
+    A direction that lies in one row or column alone cannot be told from its size, and counts as size.
+
+    Costs one decomposition without vectors for each round: noise takes one, clear directions two or three.
+
+    References
+    ----------
+    Landa, Zhang and Kluger, SIAM J. Math. Data Sci. 4, 1420 (2022), for total sizes; Benaych-Georges and Nadakuditi,
+    J. Multivariate Anal. 111, 120 (2012), for strengths and overlaps.
+
+    Examples
+    --------
+    >>> from rmtlib.ensembles import spiked
+    >>> W = spiked((300, 200), 0, strengths=[3.0, 30.0]).matrix * np.geomspace(1, 10, 300)[:, None]
+    >>> found = biwhiten(W)
+    >>> found.removed, found.settled
+    (2, True)
+    >>> bool(np.allclose(found.row_sizes[:, None] * found.matrix * found.column_sizes, W))
+    True
+    """
+    W = checks.matrix(W)
+    checks.choice(sizes, "sizes", ("noise", "total"))
+    tol = checks.positive(tol, "tol")
+    if sizes == "noise" and min(W.shape) < FEWEST_LEVELS:
+        msg = (
+            f"W must have at least {FEWEST_LEVELS} levels for noise sizes, to tell noise from directions; got {min(W.shape)}: "
+            'sizes="total" needs no levels'
+        )
+        raise BiwhitenError(msg)
+    largest = float(np.abs(W).max())
+    unit = 1.0 if 1e-100 < largest < 1e100 else largest or 1.0  # squares must be numbers
+    A = W if unit == 1 else W / unit
+    rows, columns, iterations = sinkhorn.scaling_factors(A, tol)
+    removed, settled = 0, True
+    if sizes == "noise":
+        rows, columns, iterations, removed, settled = _noise_factors(A, rows, columns)
+    mean = np.exp(np.log(columns).mean())
+    rows, columns = rows * mean, columns / mean
+    matrix = A * rows[:, None]
+    matrix *= columns
+    return Biwhitened(matrix, unit / rows, 1 / columns, iterations, removed, settled, sizes)
+
+
+def _noise_factors(A, rows, columns):
+    """Factors of rows and columns, rounds, directions removed, and whether the sizes settled."""
+    if A.shape[0] < A.shape[1]:
+        columns, rows, *rest = _noise_factors(A.T, columns, rows)
+        return rows, columns, *rest
+    n, m = A.shape
+    start = np.log(np.concatenate([rows, columns]))
+    count: int | None = None
+    x, extrapolation = start, sinkhorn.Extrapolation(MEMORY)
+    for iteration in range(1, ROUNDS + 1):
+        rows, columns = np.exp(x[:n]), np.exp(x[n:])
+        nu, leading = _decomposed(A, rows, columns)
+        sigma, outside, fitted = _noise(nu, n, m)
+        if outside == 0 and iteration == 1:
+            return rows, columns, iteration, 0, fitted
+        before, count = count, min(outside, int(np.count_nonzero(nu > nu[-1] / STRONGEST**iteration)))
+        steady = count == outside and before is not None and abs(before - count) <= 1
+        step = _steps(A, rows, columns, sigma, leading(count))
+        change = max(np.std(step[:n]), np.std(step[n:]))
+        x = _floored(extrapolation.after(x, step) if steady else x + step, start, n)
+        if steady and change < SETTLED:
+            break
+    rows, columns = np.exp(x[:n]), np.exp(x[n:])
+    settled = bool(steady and change < SETTLED and fitted and count < m / 2)
+    return rows / sigma, columns, iteration, count, settled
+
+
+def _floored(x, start, n):
+    """Logarithms of factors with the largest cut off: a neuron that directions explain altogether has no noise to be measured."""
+    drift = x - start
+    for part in (drift[:n], drift[n:]):
+        mean = part.mean()
+        np.minimum(part, np.median(part) - np.log(FLOOR), out=part)
+        part += mean - part.mean()
+    return start + drift
+
+
+def _noise(nu, n, m):
+    """Standard deviation of the noise, number of levels above it, and whether a curve could be fitted."""
+    try:
+        fit = fit_marchenko_pastur(nu, (n, m), a=half_window(m))
+    except ValueError:
+        noise = fit_noise(nu, (n, m), np.arange(int(WINDOW[0] * m), int(WINDOW[1] * m)))
+        if noise.sigma <= 1e-6 * nu[-1]:
+            msg = 'W has no noise to take sizes from: most of its levels are zero; use sizes="total"'
+            raise BiwhitenError(msg) from None
+        return noise.sigma, noise.n_outliers, False
+    return fit.sigma, fit.n_outliers, True
+
+
+def _steps(A, rows, columns, sigma, right):
+    """Logarithms of the factors that the noise beside these directions asks for, first of rows and then of columns."""
+    left = rows[:, None] * (A @ (columns[:, None] * right))
+    nu = np.sqrt(np.einsum("ij,ij->j", left, left))
+    left /= nu
+    n, m = (side - len(nu) for side in A.shape)
+    c = m / n
+    y = np.maximum(nu / (sigma * np.sqrt(n)), (1 + np.sqrt(c)) * (1 + 1e-9))
+    square = shrinkage.spiked_strength(y, c) ** 2
+    overlaps = 1 - (c + square) / (square * (square + 1)), 1 - c * (1 + square) / (square * (square + c))
+    steps = []
+    for sums, vectors, overlap in zip(_square_sums(A, rows, columns), (left, right), overlaps, strict=True):
+        weight = np.minimum(square / np.maximum(overlap, 1e-12), y**2)
+        noise = sums / sigma**2 - n * ((vectors**2 - (1 - overlap) / len(vectors)) @ weight)
+        noise = np.log(np.maximum(noise / noise.mean(), LEAST))
+        steps.append((noise.mean() - noise) / 2)
+    return np.concatenate(steps)
+
+
+def _square_sums(A, rows, columns):
+    of_rows, of_columns = np.empty(len(rows)), np.zeros(len(columns))
+    for i in range(0, len(rows), ROWS):
+        squares = np.square(A[i : i + ROWS], dtype=np.float64)
+        of_rows[i : i + ROWS] = squares @ columns**2
+        of_columns += rows[i : i + ROWS] ** 2 @ squares
+    return of_rows * rows**2, of_columns * columns**2
+
+
+def _decomposed(A, rows, columns):
+    """Singular values of the scaled matrix, ascending, and a function that gives right vectors of the largest, as columns."""
+    X = A * rows[:, None]
+    X *= columns
+    gram = (X.T @ X).T
+    del X
+    m = len(gram)
+    lwork = int(lapack.dsytrd_lwork(m, lower=1)[0])
+    gram, diagonal, beside, tau, _ = lapack.dsytrd(gram, lower=1, lwork=lwork, overwrite_a=1)
+    values = scipy.linalg.eigvalsh_tridiagonal(diagonal, beside, lapack_driver="sterf", check_finite=False)
+
+    def leading(count):
+        if count == 0:
+            return np.empty((m, 0))
+        # LAPACK finds a few vectors of a tridiagonal matrix faster than all of them, and all of them faster than many
+        some = {"select": "i", "select_range": (m - count, m - 1)} if 16 * count < m else {}
+        vectors = scipy.linalg.eigh_tridiagonal(diagonal, beside, check_finite=False, **some)[1][:, -count:]
+        vectors[1:] = lapack.dormqr("L", "N", np.asfortranarray(gram[1:, :-1]), tau, np.asfortranarray(vectors[1:]), lwork)[0]
+        return vectors
+
+    return np.sqrt(np.maximum(values, 0)), leading

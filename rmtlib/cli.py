@@ -1,0 +1,178 @@
+"""The command ``rmtlib``: arguments in, one call of the library, an exit status out.
+
+The status is 0 if the work was done, 1 if it failed, 2 if it could not be started as asked, and 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["main"]
+
+PAIR = {"nargs": 2, "metavar": ("NAME", "VALUE"), "action": "append", "default": []}
+
+
+class Failed(Exception):
+    """Work that began and failed; the message says how."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        By default those of the command line.
+
+    Returns
+    -------
+    int
+        The exit status, see the module.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.call(options)
+    except (ValueError, ConnectionError) as error:
+        print(f"rmtlib {options.command}: {error}", file=sys.stderr)
+        return 2
+    except (Failed, OSError) as error:
+        print(f"rmtlib {options.command} failed: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"rmtlib {options.command}: interrupted; {options.after_interrupt(options)}", file=sys.stderr)
+        return 130
+
+
+def _parser():
+    from . import __version__
+
+    parser = argparse.ArgumentParser(prog="rmtlib", description="Random matrix theory of neural network weights.")
+    parser.add_argument("--version", action="version", version=f"rmtlib {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_report, _filter, _run, _sweep):
+        add(commands)
+    return parser
+
+
+def _report(commands):
+    text = "Report on any network, layer by layer: a page to send around and a table."
+    parser = commands.add_parser("report", help="a page and a table about the weights of a network", description=text)
+    parser.add_argument("weights", help="a file or folder of weights, or the name of a network that rmtlib knows")
+    parser.add_argument("-o", "--output", default="report", help="where to: OUTPUT.html and OUTPUT.csv (default: report)")
+    parser.add_argument("-a", type=int, default=15, help="half window of the unfolding, in levels (default: 15)")
+    parser.add_argument("--no-null", dest="null", action="store_false", help="leave out the noise of the same shapes")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
+    parser.add_argument("--split-qkv", action="store_true", help="split fused attention weights into their three parts")
+    parser.add_argument("--workers", type=int, help="layers at a time (default: one a processor)")
+    parser.set_defaults(call=_make_report, after_interrupt=_what_a_report_left)
+
+
+def _make_report(options):
+    # Figures go into the page: a backend for windows or notebooks that this variable names may not even be installed.
+    os.environ["MPLBACKEND"] = "agg"
+    from .report import make_report
+
+    settings = {name: getattr(options, name) for name in ("a", "null", "seed", "split_qkv", "workers")}
+    print(*make_report(options.weights, options.output, **settings), sep="\n")
+    return 0
+
+
+def _what_a_report_left(options):
+    output = Path(options.output)
+    csv = output / "report.csv" if output.is_dir() else output.with_name(f"{output.name}.csv")
+    return f"layers that were finished are in {csv}" if csv.exists() else "no layer was finished"
+
+
+def _filter(commands):
+    text = "Take the noise out of the weights of a network: cut each spectrum where information begins, and shrink the rest."
+    parser = commands.add_parser("filter", help="a network without the noise in its weights", description=text)
+    parser.add_argument("file", metavar="FILE", help="the network, a .safetensors file; it is not changed")
+    parser.add_argument("output", metavar="OUT", help="the new .safetensors file")
+    help_of_cut = "what a layer keeps: edge (what noise does not reach), a number of singular values, or a share such as 0.5"
+    parser.add_argument("--cut", type=_cut, default="edge", help=f"{help_of_cut} (default: edge)")
+    shrinkers = {"frobenius": "frobenius", "inverse": "inverse", "none": False}
+    parser.add_argument(
+        "--shrink", choices=shrinkers, default="frobenius", help="how what is kept is shrunk (default: frobenius)"
+    )
+    parser.add_argument(
+        "--layer", dest="layers", action="append", metavar="NAME", help="a layer to filter, by default all; may be repeated"
+    )
+    parser.add_argument("-a", type=int, default=15, help="half window in the fit of the noise, in levels (default: 15)")
+    parser.set_defaults(
+        call=lambda options: _filter_network(options, shrinkers[options.shrink]),
+        after_interrupt=lambda options: "no file was written",
+    )
+
+
+def _cut(text):
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _filter_network(options, shrink) -> int:
+    from .filtering import filter_network
+
+    settings = {"cut": options.cut, "shrink": shrink, "layers": options.layers, "a": options.a}
+    filtered = filter_network(options.file, options.output, **settings)
+    columns = ["layer", "shape", "levels", "rank", "norm_before", "norm_after", "note"]
+    print(filtered.report[columns].to_string(index=False, float_format="{:.4g}".format))
+    print(filtered.weights)
+    return 0
+
+
+def _run(commands):
+    text = "Run a notebook with other parameters. Relative paths start from the current folder."
+    parser = commands.add_parser("run", help="a notebook with other parameters", description=text)
+    parser.add_argument("notebook", metavar="NOTEBOOK", help="MyST-markdown (.md) or .ipynb")
+    parser.add_argument("-p", dest="parameters", **PAIR, help="a parameter; may be repeated")
+    parser.add_argument("-o", "--output", help="the executed notebook (default: runs/<notebook>-<parameters>.ipynb)")
+    again = "repeat the command, and a training goes on after its last epoch"
+    parser.set_defaults(call=_launch, after_interrupt=lambda options: again)
+
+
+def _launch(options):
+    module = _needs_notebooks("launch")
+    try:
+        parameters = module.check_parameters(module.read_notebook(options.notebook), dict(options.parameters), from_text=True)
+        print(module.launch(options.notebook, parameters, output=options.output, log=sys.stderr))
+    except module.NotebookError as error:
+        msg = f"{options.notebook}: {error}"
+        raise Failed(msg) from None
+    return 0
+
+
+def _sweep(commands):
+    text = "Run a grid of parameters through a notebook. What is done is skipped, what was interrupted goes on."
+    parser = commands.add_parser("sweep", help="a grid of parameters through a notebook", description=text)
+    parser.add_argument("grid", metavar="GRID", help="YAML file with notebook, output, base, grid, runs")
+    help_of_scheduler = "address of a dask scheduler, such as tcp://host:8786"
+    parser.add_argument(
+        "--scheduler",
+        default=os.environ.get("SCHEDULER") or None,
+        help=f"{help_of_scheduler} (default: environment variable SCHEDULER, or this machine)",
+    )
+    parser.add_argument("--workers", type=int, help="workers on this machine (default: one a core)")
+    parser.set_defaults(call=_run_grid, after_interrupt=lambda options: "repeat the command to go on")
+
+
+def _run_grid(options):
+    done = _needs_notebooks("sweep").sweep(options.grid, scheduler=options.scheduler, workers=options.workers)
+    counts = f"{len(done.skipped)} runs were done before, {len(done.finished)} are done now, {len(done.failed)} failed"
+    print(counts + "".join(f"\n  {error}\n    see {os.path.relpath(log)}" for log, error in done.failed.items()))
+    return 1 if done.failed else 0
+
+
+def _needs_notebooks(module):
+    try:
+        return importlib.import_module(f"rmtlib.notebooks.{module}")
+    except ModuleNotFoundError as error:
+        msg = f'{error.name} is not installed; get it with: pip install "rmtlib[notebooks]"'
+        raise ValueError(msg) from None

@@ -1,0 +1,1 @@
+"""Notebooks with other parameters, and grids of them (needs the extra ``notebooks``)."""

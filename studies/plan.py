@@ -1,0 +1,187 @@
+"""The plan ``studies.yaml``: read, checked, and matched with the runs that are there."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+import yaml
+
+from rmtlib.learning import Run, TrainingConfig
+
+from . import compression, directions, filtering, keep, linearized, motion, rivals
+from .tables import replace_rows
+
+__all__ = ["PLAN", "STUDIES", "Kept", "Measurement", "Plan", "PlanError", "Study", "Trained", "finished_runs", "read_plan"]
+
+PLAN = Path(__file__).with_name("studies.yaml")
+
+
+class PlanError(ValueError):
+    """A plan that cannot be followed; the message names the entry, what is wrong and what is expected."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A measurement ``measure(run, data, **options)``, and how its tables are written: ``write(path, table, run, order)``."""
+
+    measure: Callable[..., pd.DataFrame]
+    write: Callable[[Path, pd.DataFrame, Run, Callable], None]
+
+
+def _rows(path, table, run, order, **options) -> None:
+    replace_rows(path, table, order=order, **options)
+
+
+STUDIES = {
+    "compression": Study(compression.measure, partial(_rows, digits=6)),
+    "directions": Study(directions.measure, partial(_rows, digits=5)),
+    "filtering": Study(filtering.measure, partial(_rows, digits=6)),
+    "linearized": Study(linearized.measure, partial(_rows, digits=6, keys=("run", "layer"))),
+    "motion": Study(motion.measure, lambda path, table, run, order: motion.write(path, table, run)),
+    "rivals": Study(rivals.measure, partial(_rows, digits=6)),
+}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that is trained with its weights kept after every epoch; all ``layers`` if none is named."""
+
+    config: TrainingConfig
+    layers: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One study of some runs into one file of ``data/``."""
+
+    study: str
+    output: str
+    runs: Sequence[str]
+    without: Sequence[str] = ()
+    options: Mapping[str, object] = field(default_factory=dict)
+
+    def place(self, name: str) -> tuple[int, str]:
+        """Where the rows of a run stand in the file: in the order of the patterns, then of the names."""
+        matching = (i for i, pattern in enumerate(self.runs) if fnmatchcase(name, pattern))
+        return next(matching, len(self.runs)), name
+
+    def choose(self, names: Iterable[str]) -> list[str]:
+        """Those of the runs that are measured, in the order of their rows."""
+        chosen = [name for name in names if _matches(name, self.runs) and not _matches(name, self.without)]
+        return sorted(chosen, key=self.place)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Runs of which ``data/runs`` keeps these tensors (`studies.keep`)."""
+
+    tensors: str
+    runs: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained, measured and kept."""
+
+    train: Sequence[Trained]
+    measure: Sequence[Measurement]
+    keep: Sequence[Kept]
+
+    def tensors_of(self, name: str) -> str | None:
+        """What is kept of a run: the first entry that matches; None if there is none."""
+        return next((entry.tensors for entry in self.keep if _matches(name, entry.runs)), None)
+
+
+def read_plan(path: Path = PLAN) -> Plan:
+    """Read a plan.
+
+    Raises
+    ------
+    PlanError
+        If the file is not YAML, or not a plan: a section or a key that is unknown or missing, a study, an option, a training
+        setting or a word for what is kept that does not exist, an output outside ``data/``.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        msg = f"{path} must be YAML: {error}"
+        raise PlanError(msg) from error
+    sections = {"train": _trained, "measure": _measurement, "keep": _kept}
+    if not isinstance(content, dict) or not set() < content.keys() <= sections.keys():
+        msg = f"{path} must have sections among {', '.join(sections)}; got {_words(content)}"
+        raise PlanError(msg)
+    entries: dict[str, list] = {}
+    for section, read in sections.items():
+        entries[section] = []
+        for number, entry in enumerate(content.get(section) or (), 1):
+            try:
+                entries[section].append(read(entry))
+            except (ValueError, TypeError) as error:
+                msg = f"{path}, entry {number} of {section}: {error}"
+                raise PlanError(msg) from error
+    return Plan(**entries)
+
+
+def finished_runs(folder: Path) -> list[str]:
+    """Names of the runs in a folder that are done."""
+    records = sorted(folder.glob("*/run.json"))
+    return [file.parent.name for file in records if json.loads(file.read_text())["status"] == "completed"]
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _words(content) -> str:
+    return ", ".join(map(str, content)) if isinstance(content, dict | list) and content else repr(content)
+
+
+def _require(entry, needed: Set[str], allowed: Set[str] = frozenset()) -> None:
+    if not isinstance(entry, dict) or not needed <= entry.keys() <= needed | allowed:
+        also = f" and may have {', '.join(sorted(allowed))}" if allowed else ""
+        msg = f"an entry must have {', '.join(sorted(needed))}{also}; got {_words(entry)}"
+        raise PlanError(msg)
+
+
+def _names(value, key: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
+        msg = f"{key} must be a list of names; got {value!r}"
+        raise PlanError(msg)
+    return tuple(value)
+
+
+def _trained(entry) -> Trained:
+    _require(entry, {"config"}, {"layers"})
+    return Trained(TrainingConfig(**entry["config"]), _names(entry["layers"], "layers") if "layers" in entry else ())
+
+
+def _measurement(entry) -> Measurement:
+    _require(entry, {"study", "output", "runs"}, {"except", "options"})
+    study, output, options = entry["study"], PurePosixPath(entry["output"]), entry.get("options", {})
+    if study not in STUDIES:
+        msg = f"study must be one of {', '.join(STUDIES)}; got {study!r}"
+        raise PlanError(msg)
+    if output.is_absolute() or ".." in output.parts:
+        msg = f"output must be a path inside data/; got {str(output)!r}"
+        raise PlanError(msg)
+    known = list(inspect.signature(STUDIES[study].measure).parameters)[2:]
+    if unknown := [name for name in options if name not in known]:
+        msg = f"options of {study} must be among {', '.join(known) or 'none'}; got {', '.join(unknown)}"
+        raise PlanError(msg)
+    without = _names(entry["except"], "except") if "except" in entry else ()
+    return Measurement(study, str(output), _names(entry["runs"], "runs"), without, options)
+
+
+def _kept(entry) -> Kept:
+    _require(entry, {"tensors", "runs"})
+    if entry["tensors"] not in keep.TENSORS:
+        msg = f"tensors must be one of {', '.join(keep.TENSORS)}; got {entry['tensors']!r}"
+        raise PlanError(msg)
+    return Kept(entry["tensors"], _names(entry["runs"], "runs"))

@@ -1,0 +1,178 @@
+"""Write the tables of the scoreboard and of the index of the paper from ``paper.toml`` and the ledgers of the chapters.
+
+Usage: scoreboard.py [--check]
+
+In both pages everything between ``% table NAME`` and ``% end`` is written anew. With ``--check`` nothing is written: what differs
+is named with file and line, as are ids without a verdict, verdicts without an id, and the status is 1 if there is anything.
+"""
+
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
+from itertools import zip_longest
+from pathlib import Path
+
+from rmtlib.claims import read_ledger
+from rmtlib.files import write_atomically
+
+ROOT = Path(__file__).parents[1]
+PAGES = {"scoreboard": ROOT / "chapters" / "scoreboard.md", "paper_index": ROOT / "paper_index.md"}
+TABLE = re.compile(r"^% table (?P<name>\w+)\n(?P<rows>.*?)^% end$", re.M | re.S)
+# Numbers of sections and figures need no mark.
+MARKED = re.compile(
+    r"\b(?:sections?|Figs?\.|Eqs?\.|Tables?|panels?)\s\d+(?: and \d+)?|(?<![\w.$-])(?P<number>\d+(?:\.\d+)?)(?!\w|\.\d)",
+    re.IGNORECASE,
+)
+GROUPS = {"numbers": "N", "claims": "C", "figures": "F", "tables": "T", "equations": "E", "beyond": "B"}
+Paper = Mapping[str, Mapping]
+Ledgers = Mapping[str, Mapping[str, Mapping]]
+
+
+def load() -> tuple[Paper, Ledgers]:
+    """The paper's sentences by id, and the ledgers by the names of their chapters."""
+    paper = tomllib.loads((ROOT / "paper.toml").read_text())
+    ledgers = {file.name.removesuffix(".claims.toml"): read_ledger(file) for file in sorted(ROOT.glob("chapters/*.claims.toml"))}
+    return {id: entry for id, entry in paper.items() if id != "words"}, ledgers
+
+
+def chapter_of(id: str, ledgers: Ledgers) -> str:
+    """The chapter that decides; empty if none does."""
+    return next((chapter for chapter, entries in ledgers.items() if id in entries), "")
+
+
+def gaps(paper: Paper, ledgers: Ledgers) -> Iterator[str]:
+    """What is not decided, decided twice, or decided without being the paper's."""
+    for id, entry in paper.items():
+        homes = [chapter for chapter, entries in ledgers.items() if id in entries]
+        others = [name for name in ("test", "sentences", "waits") if name in entry]
+        if len(homes) + bool(others) != 1:
+            where = ", ".join([f"chapters/{home}.claims.toml" for home in homes] + [f"paper.toml ({name})" for name in others])
+            yield f"paper.toml: {id}: has to be decided in one place; it is in {where or 'none'}"
+        for home in homes:
+            if "verdict" not in ledgers[home][id]:
+                yield f"chapters/{home}.claims.toml: {id}: has no verdict"
+        for sentence in entry.get("sentences", ()):
+            if sentence not in paper:
+                yield f"paper.toml: {id}: collects {sentence}, which is no id"
+        if "test" in entry and not _is_test(entry["test"]):
+            yield f"paper.toml: {id}: there is no test {entry['test']}"
+    known = re.compile(r"(?:[NCTE]\d|F\d)")
+    for chapter, entries in ledgers.items():
+        for id in entries:
+            base = id if id in paper else re.sub(r"-[a-z]+$", "", id)
+            if known.match(id) and base not in paper:
+                yield f"chapters/{chapter}.claims.toml: {id}: is not in paper.toml"
+
+
+def _is_test(name: str) -> bool:
+    file, _, function = name.partition("::")
+    return (ROOT / file).is_file() and f"def {function}(" in (ROOT / file).read_text()
+
+
+def shown(text: str) -> str:
+    """A sentence of ``paper.toml`` for a page: alpha as a letter, numbers marked as given."""
+    text = re.sub(r"\balpha\b", r"$\\alpha$", text)
+    text = MARKED.sub(lambda match: f"[{match['number']}]{{.given}}" if match["number"] else match[0], text)
+    return text.replace("|", "\\|")
+
+
+def glue(chapter: str, key: str, folder: str = "") -> str:
+    return f"{{glue:text}}`{folder}{chapter}.md::{key}:s`"
+
+
+def verdict(id: str, paper: Paper, ledgers: Ledgers, *, short: bool = False) -> str:
+    """The cell of the verdict: pasted from the chapter that decides, or said by what stands in its place."""
+    entry = paper[id]
+    if "test" in entry:
+        return "reproduced"
+    if "waits" in entry:
+        return "not tested here"
+    if "sentences" in entry:
+        return ", ".join(f"{name} {verdict(name, paper, ledgers)}" for name in entry["sentences"])
+    return glue(chapter_of(id, ledgers), f"{id}-verdict")
+
+
+def finding(id: str, paper: Paper, ledgers: Ledgers) -> str:
+    """The cell of what we find."""
+    entry = paper[id]
+    if "test" in entry:
+        return f"`{entry['test'].partition('::')[2]}`"
+    if "waits" in entry:
+        return entry["waits"]
+    if "sentences" in entry:
+        return entry.get("here", "see " + ", ".join(entry["sentences"]))
+    chapter = chapter_of(id, ledgers)
+    ours = ledgers[chapter][id]
+    if isinstance(ours.get("expected"), dict) and "value" in ours["expected"]:
+        error = " ± " + glue(chapter, f"{id}-error") if "error" in ours["expected"] else ""
+        return glue(chapter, id) + error
+    if "text" in ours or ours.get("expected") or ours["verdict"] == "not tested here":
+        return glue(chapter, id)
+    return entry.get("here", "–")
+
+
+def paper_value(id: str, paper: Paper, ledgers: Ledgers) -> str:
+    return glue(chapter_of(id, ledgers), f"{id}-paper") if "paper" in paper[id] and chapter_of(id, ledgers) else "–"
+
+
+def table(heads: list[str], rows: list[list[str]]) -> str:
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def scoreboard(name: str, paper: Paper, ledgers: Ledgers) -> str:
+    ids = [id for id in paper if id[0] == GROUPS[name]]
+    cells: dict[str, Callable[[str], str]] = {
+        "id": lambda id: id,
+        "verdict": lambda id: verdict(id, paper, ledgers),
+        "what the paper says": lambda id: shown(paper[id]["sentence"]),
+        "in the paper": lambda id: shown(paper[id]["place"]),
+        "paper": lambda id: paper_value(id, paper, ledgers),
+        "what we find": lambda id: finding(id, paper, ledgers),
+    }
+    if name not in ("numbers", "figures"):
+        del cells["paper"]
+    if name == "equations":
+        cells["what we find or test"] = cells.pop("what we find")
+    if name == "beyond":
+        cells["who says so"], cells["what is said"] = cells.pop("in the paper"), cells.pop("what the paper says")
+        cells = {head: cells[head] for head in ("id", "verdict", "what is said", "who says so", "what we find")}
+    return table(list(cells), [[cell(id) for cell in cells.values()] for id in ids])
+
+
+def index(name: str, paper: Paper, ledgers: Ledgers) -> str:
+    ids = [id for id in paper if id[0] in ("NC" if name == "numbers_and_claims" else GROUPS[name])]
+    rows = [[id, shown(f"{paper[id]['place']}: {paper[id]['sentence']}"), paper[id].get("here", "–")] for id in ids]
+    if name != "equations":
+        return table(["id", "in the paper", "here"], rows)
+    return table(["id", "in the paper", "here", "note"], [[*row, paper[row[0]].get("note", "–")] for row in rows])
+
+
+def written(page: str, text: str, paper: Paper, ledgers: Ledgers) -> str:
+    """The page with its tables as they should be."""
+    make = scoreboard if page == "scoreboard" else index
+    return TABLE.sub(lambda m: f"% table {m['name']}\n\n{make(m['name'], paper, ledgers)}\n% end", text)
+
+
+def main(arguments: list[str]) -> int:
+    paper, ledgers = load()
+    problems = list(gaps(paper, ledgers))
+    if not problems:
+        for page, file in PAGES.items():
+            text = file.read_text()
+            new = written(page, text, paper, ledgers)
+            if "--check" not in arguments:
+                write_atomically(file, new.encode())
+            elif new != text:
+                pairs = zip_longest(new.split("\n"), text.split("\n"))
+                first = next(line for line, (ours, theirs) in enumerate(pairs, 1) if ours != theirs)
+                place = f"{file.relative_to(ROOT)}:{first}"
+                problems.append(f"{place}: is not what paper.toml and the ledgers say: make scoreboard writes it")
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    return min(len(problems), 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
