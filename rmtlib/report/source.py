@@ -94,8 +94,7 @@ def noise_like(weights: Mapping[str, Layer], seed: int = 0) -> Mapping[str, Laye
     Parameters
     ----------
     weights : mapping of str to Layer
-        From `rmtlib.load_weights`, which knows all shapes without reading a matrix; any other mapping is read one layer at a
-        time.
+        From `rmtlib.load_weights`, of which none is read; layers of another mapping are looked at one by one for their shapes.
     seed : int
         Of the noise.
 
