@@ -1,5 +1,8 @@
 """Null laws of the tests."""
 
+import csv
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy
@@ -124,6 +127,29 @@ def test_entries_and_unfolding_of_the_null_can_be_chosen():
 def test_bad_requests_for_a_null_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         null_laws.spacing_null(arguments.pop("n"), **arguments)
+
+
+def test_the_table_can_be_asked_up_to_its_last_row():
+    with (Path(null_laws.__file__).parent / "null_laws" / "spacings.csv").open() as lines:
+        last = max(int(float(line[1])) for line in csv.reader(lines) if line[0] == "broadened a=15")
+    assert null_laws.spacing_null(last).n == last
+    with pytest.raises(ValueError, match=f"n must be at most {last}, the end of the table of nulls; got {last + 1}"):
+        null_laws.spacing_null(last + 1)
+
+
+def test_two_levels_are_the_fewest_that_noise_has():
+    assert null_laws.noise_singular_values((5, 2), 0).shape == (2,)
+    with pytest.raises(ValueError, match=r"min\(shape\) must be an integer of at least 2; got 1"):
+        null_laws.noise_singular_values((5, 1), 0)
+
+
+def test_the_seed_is_zero_unless_another_is_given(cache):
+    laws = [
+        null_laws.simulate_spacing_null((90, 90), draws=20, **seed)
+        for seed in ({}, {"rng": np.random.default_rng(0)}, {"rng": 1})
+    ]
+    np.testing.assert_array_equal(laws[0].statistic, laws[1].statistic)
+    assert not np.array_equal(laws[0].statistic, laws[2].statistic)
 
 
 def test_too_few_draws_are_refused():
