@@ -277,7 +277,8 @@ class Submission:
             self.process.kill()
             words = plain.line(self.process.stderr.read(2000).decode(errors="replace"))
             self.stop()
-            raise StoppedError(f"no kernel for the submission: {words or 'it did not start'}")
+            msg = f"no kernel for the submission: {words or 'it did not start'}"
+            raise StoppedError(msg)
 
     def _ask(self, request, *, words, collect=lambda said: None):
         """Send one request and wait for the line that ends it, for as long as the submission may take."""
@@ -340,7 +341,8 @@ class Submission:
         except (ValueError, RecursionError):
             said = None
         if not isinstance(said, dict) or not {"value", "error", "unusable"} & set(said):
-            raise SubmissionError(f"{function} gave no answer")
+            msg = f"{function} gave no answer"
+            raise SubmissionError(msg)
         if "error" in said:
             name, words = plain.line(said["error"], 80), plain.line(said.get("words", ""), 500)
             raise SubmissionError(f"{function} raised {name}: {words}".removesuffix(": "), error=name)
@@ -349,4 +351,5 @@ class Submission:
                 raise TypeError(said["unusable"])
             return wire.decode(said["value"])
         except Exception as unreadable:
-            raise SubmissionError(f"the value that {function} returns cannot be used: {plain.line(unreadable, 200)}") from None
+            msg = f"the value that {function} returns cannot be used: {plain.line(unreadable, 200)}"
+            raise SubmissionError(msg) from None

@@ -171,7 +171,8 @@ def main(arguments: list[str] | None = None) -> list[tables.Row]:
     parser.add_argument("--without-isolation", action="store_true", help="let submissions run as you, with all that you may do")
     given = parser.parse_args(arguments)
     if given.seconds <= 0 or given.processes < 1:
-        raise ValueError(f"--seconds and --processes must be positive; got {given.seconds:g} and {given.processes}")
+        msg = f"--seconds and --processes must be positive; got {given.seconds:g} and {given.processes}"
+        raise ValueError(msg)
     conditions = grading.Conditions(seconds=given.seconds, total=4 * given.seconds, confined=not given.without_isolation)
     root = (given.folder or Path("_build/classroom")).resolve()
     if not given.folder:

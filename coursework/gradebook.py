@@ -95,7 +95,8 @@ class Book:
         given = released.read_text(encoding="utf-8")
         if "BEGIN SOLUTION" in given or "BEGIN HIDDEN" in given:
             released.unlink()
-            raise RefusedError(f"{name} would be released with its solutions or hidden tests")
+            msg = f"{name} would be released with its solutions or hidden tests"
+            raise RefusedError(msg)
 
     def record(self, key: str, name: str, notebook: str) -> None:
         """Put an executed submission into the book and write its page of feedback."""
@@ -122,7 +123,8 @@ class Book:
             try:
                 found = book.find_submission(name, key)
             except MissingEntry:
-                raise RefusedError("nbgrader has no grade of this") from None
+                msg = "nbgrader has no grade of this"
+                raise RefusedError(msg) from None
             return found.score, found.needs_manual_grade
 
     def forget(self, key: str, name: str) -> None:
@@ -140,4 +142,5 @@ def succeed(done: dict, words: str) -> None:
     """Raise RefusedError with nbgrader's reason unless it did what it was asked for."""
     if not done["success"]:
         reason = " ".join((done.get("error") or done.get("log") or "no reason given").split())
-        raise RefusedError(f"nbgrader could not {words}: {plain.line(reason[-300:])}")
+        msg = f"nbgrader could not {words}: {plain.line(reason[-300:])}"
+        raise RefusedError(msg)

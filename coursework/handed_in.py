@@ -34,19 +34,23 @@ def content(file: Path) -> bytes:
     try:
         handle = os.open(file, flags)
     except OSError:
-        raise RefusedError("not a file") from None
+        msg = "not a file"
+        raise RefusedError(msg) from None
     try:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode) or file.is_symlink():
-            raise RefusedError("not a file")
+            msg = "not a file"
+            raise RefusedError(msg)
         if found.st_size > LARGEST:
-            raise RefusedError(f"{found.st_size / 2**20:.0f} MB are too much: clear the outputs and hand it in again")
+            msg = f"{found.st_size / 2**20:.0f} MB are too much: clear the outputs and hand it in again"
+            raise RefusedError(msg)
         with os.fdopen(os.dup(handle), "rb") as opened:
             data = opened.read(LARGEST + 1)
     finally:
         os.close(handle)
     if not data:
-        raise RefusedError("the file is empty")
+        msg = "the file is empty"
+        raise RefusedError(msg)
     return data
 
 
@@ -63,17 +67,22 @@ def read(data: bytes) -> tuple[nbformat.NotebookNode, list[str]]:
         odd = [cell for cell in notebook.cells if cell.cell_type not in CELLS or not isinstance(cell.metadata, dict)]
         longest = max([len(cell.source) for cell in notebook.cells], default=0)
     except Exception as error:
-        raise RefusedError(f"not a notebook: {plain.line(error, 100) or type(error).__name__}") from None
+        msg = f"not a notebook: {plain.line(error, 100) or type(error).__name__}"
+        raise RefusedError(msg) from None
     if odd:
-        raise RefusedError("not a notebook: one of its cells is of an unknown kind")
+        msg = "not a notebook: one of its cells is of an unknown kind"
+        raise RefusedError(msg)
     if not notebook.cells:
-        raise RefusedError("the notebook has no cells")
+        msg = "the notebook has no cells"
+        raise RefusedError(msg)
     if len(notebook.cells) > MOST_CELLS or longest > LONGEST_CELL:
-        raise RefusedError(f"more than {MOST_CELLS} cells, or more than {LONGEST_CELL} characters in one")
+        msg = f"more than {MOST_CELLS} cells, or more than {LONGEST_CELL} characters in one"
+        raise RefusedError(msg)
     if spoken - {"python", "ipython"}:
         languages = plain.line(", ".join(sorted(spoken)), 40)
         name = plain.line(repr(kernel.get("name")), 40)
-        raise RefusedError(f"made with the kernel {name} for {languages}; this course uses Python")
+        msg = f"made with the kernel {name} for {languages}; this course uses Python"
+        raise RefusedError(msg)
     heavy = len(data) - code > MANY_OUTPUTS
     return notebook, [f"{len(data) / 2**20:.0f} MB, nearly all of them outputs, which were left out"] if heavy else []
 
@@ -103,7 +112,8 @@ def complete(notebook, released) -> tuple[nbformat.NotebookNode, list[str]]:
         if cells[-1].cell_type == "code" and (problem := syntax_error(cell.source)):
             remarks.append(f"{grade_id or f'cell {number}'}: {problem}")
     if not seen:
-        raise RefusedError("without the metadata of the assignment: hand in the notebook itself, not a copy of its cells")
+        msg = "without the metadata of the assignment: hand in the notebook itself, not a copy of its cells"
+        raise RefusedError(msg)
     for grade_id, original in known.items():
         if grade_id not in seen:
             remarks.append(f"{grade_id}: this cell was missing")

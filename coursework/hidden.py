@@ -21,7 +21,8 @@ def find(name):
         for part in parts[end:-1]:
             owner = getattr(owner, part)
         return owner, parts[-1], getattr(owner, parts[-1])
-    raise ImportError(f"no module holds {name}")
+    msg = f"no module holds {name}"
+    raise ImportError(msg)
 
 
 def hide(names):

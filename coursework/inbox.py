@@ -62,22 +62,22 @@ def read_roster(file: Path) -> list[Student]:
     with open(file, newline="", encoding="utf-8-sig") as table:
         rows = csv.DictReader(table)
         if "student" not in (rows.fieldnames or []):
-            raise ValueError(
-                f"{file.name} needs a column 'student', and may have {', '.join(COLUMNS[1:])}; got {rows.fieldnames}"
-            )
+            msg = f"{file.name} needs a column 'student', and may have {', '.join(COLUMNS[1:])}; got {rows.fieldnames}"
+            raise ValueError(msg)
         found = [(rows.line_num, {name: (row.get(name) or "").strip() for name in COLUMNS}) for row in rows]
     for column in ("student", "id", "email"):
         lines: dict[str, int] = {}
         for number, row in found:
             value = row[column]
             if column == "student" and not value:
-                raise ValueError(f"{file.name}, line {number}: the student has no name")
+                msg = f"{file.name}, line {number}: the student has no name"
+                raise ValueError(msg)
             if value and value in lines:
-                raise ValueError(f"{file.name}, lines {lines[value]} and {number}: {column} {value!r} is there twice")
+                msg = f"{file.name}, lines {lines[value]} and {number}: {column} {value!r} is there twice"
+                raise ValueError(msg)
             if value != plain.cell(value):
-                raise ValueError(
-                    f"{file.name}, line {number}: {column} {plain.line(value, 40)!r} would be taken for a formula or a code"
-                )
+                msg = f"{file.name}, line {number}: {column} {plain.line(value, 40)!r} would be taken for a formula or a code"
+                raise ValueError(msg)
             lines[value] = number
     return [Student(**row) for _, row in found]
 

@@ -54,7 +54,8 @@ def refuse_readable(folder: Path) -> None:
     """Raise ValueError if a submission could read the folder of the class."""
     for parent in (*SYSTEM, *packages()):
         if within(folder.resolve(), [Path(parent).resolve()]):
-            raise ValueError(f"the folder of a class must not lie inside {parent}, which submissions can read; got {folder}")
+            msg = f"the folder of a class must not lie inside {parent}, which submissions can read; got {folder}"
+            raise ValueError(msg)
 
 
 def environment(home: str, tools: str) -> dict[str, str]:

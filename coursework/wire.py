@@ -17,10 +17,12 @@ KINDS = "biufcU"
 def encode(value, deep=0):
     """A value for JSON; what is like an array or a list becomes one."""
     if deep > DEEP:
-        raise TypeError(f"lists lie more than {DEEP} deep")
+        msg = f"lists lie more than {DEEP} deep"
+        raise TypeError(msg)
     if value is None or isinstance(value, (bool, int, float, str)) and type(value).__module__ == "builtins":
         if isinstance(value, int) and value.bit_length() > 1000:
-            raise TypeError("a number has more than 1000 bits")
+            msg = "a number has more than 1000 bits"
+            raise TypeError(msg)
         return value
     if type(value).__module__.split(".")[0] == "pandas" and hasattr(value, "to_numpy"):
         value = value.to_numpy()
@@ -28,7 +30,8 @@ def encode(value, deep=0):
             value = value.tolist()
     if isinstance(value, (numpy.ndarray, numpy.generic)) and value.dtype.kind in KINDS:
         if value.nbytes > LARGEST // 2:
-            raise TypeError(f"an array of {value.nbytes / 2**20:.0f} MB is too large")
+            msg = f"an array of {value.nbytes / 2**20:.0f} MB is too large"
+            raise TypeError(msg)
         array = numpy.asarray(value)
         data = base64.b64encode(numpy.ascontiguousarray(array).tobytes()).decode()
         return {"array": data, "dtype": array.dtype.str, "shape": list(array.shape)}
@@ -38,37 +41,45 @@ def encode(value, deep=0):
         value = list(itertools.islice(value, MANY + 1))
     if isinstance(value, (list, tuple)):
         if len(value) > MANY:
-            raise TypeError(f"a list of more than {MANY} values is too long")
+            msg = f"a list of more than {MANY} values is too long"
+            raise TypeError(msg)
         return {"list" if isinstance(value, list) else "tuple": [encode(item, deep + 1) for item in value]}
-    raise TypeError(f"a {type(value).__name__[:50]} is neither a number nor an array or a list of numbers")
+    msg = f"a {type(value).__name__[:50]} is neither a number nor an array or a list of numbers"
+    raise TypeError(msg)
 
 
 def decode(value, deep=0):
     """The value again, of whatever a submission sent; an array of one value and no dimension becomes a scalar."""
     if deep > DEEP:
-        raise TypeError(f"lists lie more than {DEEP} deep")
+        msg = f"lists lie more than {DEEP} deep"
+        raise TypeError(msg)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if not isinstance(value, dict):
-        raise TypeError("not a value")
+        msg = "not a value"
+        raise TypeError(msg)
     if "array" in value:
         return _array(value)
     kind, items = next(iter(value.items()), (None, None))
     if kind not in ("list", "tuple") or not isinstance(items, list):
-        raise TypeError("neither a number nor an array or a list of numbers")
+        msg = "neither a number nor an array or a list of numbers"
+        raise TypeError(msg)
     return (list if kind == "list" else tuple)(decode(item, deep + 1) for item in items)
 
 
 def _array(value):
     data, name, shape = value["array"], value.get("dtype"), value.get("shape")
     if not isinstance(data, str) or not isinstance(name, str) or len(name) > 20 or not isinstance(shape, list):
-        raise TypeError("not an array")
+        msg = "not an array"
+        raise TypeError(msg)
     dtype = numpy.dtype(name)
     if dtype.kind not in KINDS or len(shape) > DEEP or not all(type(side) is int and 0 <= side <= LARGEST for side in shape):
-        raise TypeError("not an array of numbers")
+        msg = "not an array of numbers"
+        raise TypeError(msg)
     content = base64.b64decode(data, validate=True)
     if math.prod(shape) * dtype.itemsize != len(content):
-        raise TypeError("an array whose shape is not that of its values")
+        msg = "an array whose shape is not that of its values"
+        raise TypeError(msg)
     return numpy.frombuffer(content, dtype).reshape(shape).copy()[()]
 
 
@@ -86,7 +97,8 @@ def answer(request):
     user, asked = get_ipython().user_ns, json.loads(request)
     try:
         if asked["function"] not in user:
-            raise NameError(f"name '{asked['function']}' is not defined")
+            msg = f"name '{asked['function']}' is not defined"
+            raise NameError(msg)
         named = {name: decode(value) for name, value in asked["named"].items()}
         result = user[asked["function"]](*map(decode, asked["positional"]), **named)
     except Exception as error:
@@ -94,7 +106,8 @@ def answer(request):
     try:
         reply = json.dumps({"value": encode(result)})
         if len(reply) > LARGEST:
-            raise TypeError(f"{len(reply) / 2**20:.0f} MB are too much")
+            msg = f"{len(reply) / 2**20:.0f} MB are too much"
+            raise TypeError(msg)
     except Exception as error:
         reply = json.dumps({"unusable": str(error)[:200]})
     return Reply(reply)

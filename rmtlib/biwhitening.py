@@ -73,7 +73,7 @@ class Biwhitened:
 
     @property
     def row_spread(self) -> float:
-        """Coefficient of variation of the row sizes: 0 if all are equal, about ``1 / sqrt(2 n_in)`` for noise of one size."""
+        """Coefficient of variation of the row sizes; about ``1 / sqrt(2 n_in)`` for noise of one size, and 0 if all are equal."""
         return float(self.row_sizes.std() / self.row_sizes.mean())
 
     @property
@@ -160,10 +160,11 @@ def biwhiten(W, sizes: str = "noise", tol: float = 1e-6) -> Biwhitened:
     checks.choice(sizes, "sizes", ("noise", "total"))
     tol = checks.positive(tol, "tol")
     if sizes == "noise" and min(W.shape) < FEWEST_LEVELS:
-        raise BiwhitenError(
+        msg = (
             f"W must have at least {FEWEST_LEVELS} levels for noise sizes, to tell noise from directions; got {min(W.shape)}: "
             'sizes="total" needs no levels'
         )
+        raise BiwhitenError(msg)
     largest = float(np.abs(W).max())
     unit = 1.0 if 1e-100 < largest < 1e100 else largest or 1.0  # squares must be numbers
     A = W if unit == 1 else W / unit
@@ -222,7 +223,8 @@ def _noise(nu, n, m):
     except ValueError:
         noise = fit_noise(nu, (n, m), np.arange(int(WINDOW[0] * m), int(WINDOW[1] * m)))
         if noise.sigma <= 1e-6 * nu[-1]:
-            raise BiwhitenError('W has no noise to take sizes from: most of its levels are zero; use sizes="total"') from None
+            msg = 'W has no noise to take sizes from: most of its levels are zero; use sizes="total"'
+            raise BiwhitenError(msg) from None
         return noise.sigma, noise.n_outliers, False
     return fit.sigma, fit.n_outliers, True
 

@@ -66,7 +66,8 @@ class Outcome:
         if verdict is not None and not isinstance(verdict, str):
             verdict = VERDICTS[0] if verdict else VERDICTS[1]
         if verdict is not None and verdict not in VERDICTS:
-            raise ValueError(f"verdict must be one of {', '.join(VERDICTS)}; got {verdict!r}")
+            msg = f"verdict must be one of {', '.join(VERDICTS)}; got {verdict!r}"
+            raise ValueError(msg)
         self.verdict, self.value, self.error, self.numbers = verdict, value, error, numbers
 
 
@@ -84,7 +85,8 @@ class Untested:
 
     def __post_init__(self):
         if not self.command.strip():
-            raise ClaimError("a claim that is not tested here needs the command that tests it")
+            msg = "a claim that is not tested here needs the command that tests it"
+            raise ClaimError(msg)
 
 
 class Claims:
@@ -108,7 +110,8 @@ class Claims:
 
     def __init__(self, chapter: str, checked: bool = True):
         if not isinstance(checked, bool):
-            raise ValueError(f"checked must be True or False; got {checked!r} (with papermill: -p checked False)")
+            msg = f"checked must be True or False; got {checked!r} (with papermill: -p checked False)"
+            raise ValueError(msg)
         self.checked = checked
         self._file = _find(f"{chapter}.claims.toml")
         self._entries = read_ledger(self._file)
@@ -171,15 +174,19 @@ def read_ledger(file: Path) -> dict[str, dict]:
     try:
         entries = tomllib.loads(file.read_text())
     except tomllib.TOMLDecodeError as error:
-        raise ClaimError(f"{file}: {error}") from error
+        msg = f"{file}: {error}"
+        raise ClaimError(msg) from error
     for id, entry in entries.items():
         if not isinstance(entry, dict):
-            raise ClaimError(f"{entry_place(file, id)}: {id}: no table")
+            msg = f"{entry_place(file, id)}: {id}: no table"
+            raise ClaimError(msg)
         if unknown := ", ".join(sorted(entry.keys() - FIELDS)):
-            raise ClaimError(f"{entry_place(file, id)}: {id}: unknown {unknown}; known are {', '.join(sorted(FIELDS))}")
+            msg = f"{entry_place(file, id)}: {id}: unknown {unknown}; known are {', '.join(sorted(FIELDS))}"
+            raise ClaimError(msg)
         if entry.get("verdict", VERDICTS[0]) not in VERDICTS:
             words = f"verdict must be one of {', '.join(VERDICTS)}; got {entry['verdict']!r}"
-            raise ClaimError(f"{entry_place(file, id)}: {id}: {words}")
+            msg = f"{entry_place(file, id)}: {id}: {words}"
+            raise ClaimError(msg)
     return entries
 
 
@@ -198,7 +205,8 @@ def _find(name: str) -> Path:
         for file in (folder / name, folder / "chapters" / name):
             if file.is_file():
                 return file
-    raise ClaimError(f"there is no {name} in {Path.cwd()}, above it, or in a folder chapters there")
+    msg = f"there is no {name} in {Path.cwd()}, above it, or in a folder chapters there"
+    raise ClaimError(msg)
 
 
 def entry_place(file: Path, id: str) -> str:

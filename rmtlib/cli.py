@@ -144,7 +144,8 @@ def _launch(options):
         parameters = module.check_parameters(module.read_notebook(options.notebook), dict(options.parameters), from_text=True)
         print(module.launch(options.notebook, parameters, output=options.output, log=sys.stderr))
     except module.NotebookError as error:
-        raise Failed(f"{options.notebook}: {error}") from None
+        msg = f"{options.notebook}: {error}"
+        raise Failed(msg) from None
     return 0
 
 
@@ -173,4 +174,5 @@ def _needs_notebooks(module):
     try:
         return importlib.import_module(f"rmtlib.notebooks.{module}")
     except ModuleNotFoundError as error:
-        raise ValueError(f'{error.name} is not installed; get it with: pip install "rmtlib[notebooks]"') from None
+        msg = f'{error.name} is not installed; get it with: pip install "rmtlib[notebooks]"'
+        raise ValueError(msg) from None

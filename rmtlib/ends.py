@@ -110,7 +110,8 @@ def end_means(test: PorterThomasTest, *, vectors: int = 15) -> EndMeans:
     """
     vectors, p = checks.integer(vectors, "vectors", at_least=1), test.calibrated_pvalue
     if len(p) < 2 * vectors:
-        raise ValueError(f"vectors must be at most half of those tested, {len(p)}; got {vectors}")
+        msg = f"vectors must be at most half of those tested, {len(p)}; got {vectors}"
+        raise ValueError(msg)
     return EndMeans(float(p[-vectors:].mean()), float(p[:vectors].mean()), float(1 / np.sqrt(12 * vectors)))
 
 
@@ -138,14 +139,17 @@ def end_tests(layers: Mapping[tuple[str, int], LayerAnalysis], *, vectors: int =
     import pandas as pd
 
     if not layers:
-        raise ValueError("layers must hold at least one analysed layer; got none")
+        msg = "layers must hold at least one analysed layer; got none"
+        raise ValueError(msg)
     vectors = checks.integer(vectors, "vectors", at_least=1)
     if not 0 < level < 1:
-        raise ValueError(f"level must be a number between 0 and 1; got {level!r}")
+        msg = f"level must be a number between 0 and 1; got {level!r}"
+        raise ValueError(msg)
     for key, layer in layers.items():
         if len(layer.nu) < 2 * vectors:
             levels = len(layer.nu)
-            raise ValueError(f"vectors must be at most half of the levels of every layer; {key} has {levels}, got {vectors}")
+            msg = f"vectors must be at most half of the levels of every layer; {key} has {levels}, got {vectors}"
+            raise ValueError(msg)
     regimes = pd.Index([regime for regime, _ in layers])
     means = {side: [end_means(getattr(layer, side), vectors=vectors) for layer in layers.values()] for side in SIDES}
     single = pd.DataFrame(

@@ -343,7 +343,8 @@ def animate_panels(*panels, titles):
 
     for _, panel, frames in panels:
         if len(frames) != len(titles):
-            raise ValueError(f"each panel needs {len(titles)} frames, one for each title; {panel.__name__} has {len(frames)}")
+            msg = f"each panel needs {len(titles)} frames, one for each title; {panel.__name__} has {len(frames)}"
+            raise ValueError(msg)
     limits = [(ax.get_xlim(), ax.get_ylim()) for ax, *_ in panels]
 
     def draw(frame):
@@ -386,7 +387,8 @@ def error_panel(ax, table, x, y, *, by, error, label="{}", fmt="-", level=None, 
     """
     colors = [COLORS[name] for name in ("trained", "initial", "other")]
     if table[by].nunique() > len(colors):
-        raise ValueError(f"by must tell at most {len(colors)} curves apart; column {by!r} has {table[by].nunique()} values")
+        msg = f"by must tell at most {len(colors)} curves apart; column {by!r} has {table[by].nunique()} values"
+        raise ValueError(msg)
     if level is not None:
         ax.axhline(level, ls="--", color=COLORS["law"])
     for color, (name, points) in zip(colors, table.groupby(by), strict=False):

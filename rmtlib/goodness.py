@@ -104,7 +104,8 @@ def bulk_test(nu, shape: tuple[int, int], *, outliers: tuple[int, int] = (0, 0))
     below, above = (checks.integer(count, "outliers", at_least=0) for count in outliers)
     n, m = (side - below - above for side in (max(shape), min(shape)))
     if m < FEWEST_LEVELS:
-        raise ValueError(f"nu must leave at least {FEWEST_LEVELS} levels without the outliers; got {m}")
+        msg = f"nu must leave at least {FEWEST_LEVELS} levels without the outliers; got {m}"
+        raise ValueError(msg)
     inside = nu[below : len(nu) - above]
     sigma, window, deviation = bulk_deviation(inside, (n, m))
     statistic = float(np.abs(deviation).max() / counting_deviation(m))
@@ -205,7 +206,8 @@ def outlier_range(nu, fit: MarchenkoPasturFit) -> OutlierRange:
     nu = _levels(nu, fit.shape)
     m = len(nu)
     if m < FEWEST_LEVELS:
-        raise ValueError(f"nu must hold at least {FEWEST_LEVELS} levels; got {m}")
+        msg = f"nu must hold at least {FEWEST_LEVELS} levels; got {m}"
+        raise ValueError(msg)
     windows = [np.arange(int(low * m), int(np.ceil(high * m))) for low, high in THIRDS]
     counts = [fit_noise(nu, fit.shape, window, level=level).n_outliers for window in windows for level in LEVELS]
     return OutlierRange(min(*counts, fit.n_outliers), max(*counts, fit.n_outliers))
@@ -214,5 +216,6 @@ def outlier_range(nu, fit: MarchenkoPasturFit) -> OutlierRange:
 def _levels(nu, shape):
     nu = checks.levels(nu, "nu")
     if len(nu) != min(shape):
-        raise ValueError(f"nu must hold all {min(shape)} singular values of a matrix of shape {tuple(shape)}; got {len(nu)}")
+        msg = f"nu must hold all {min(shape)} singular values of a matrix of shape {tuple(shape)}; got {len(nu)}"
+        raise ValueError(msg)
     return nu

@@ -348,9 +348,7 @@ def _fit_curve(function, x, y, lower):
             "nu has no upper edge of a bulk: its density does not bend down towards larger singular values "
             "(for method='density' a smallest singular value below the bulk has this effect too)"
         )
-        raise ValueError(
-            msg
-        )
+        raise ValueError(msg)
     return float(span * edges[0]), float(span * edges[1]), float(projected(edges)[0])
 
 

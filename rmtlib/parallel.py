@@ -121,7 +121,7 @@ def _next(finished):
 
 
 def matrix_of(layer) -> np.ndarray:
-    """The matrix of a `Layer`, or an array as it is."""
+    """The matrix of a `rmtlib.Layer`, or an array as it is."""
     return np.asarray(layer.matrix if isinstance(layer, Layer) else layer)
 
 

@@ -84,22 +84,28 @@ def load_run(name: str, *, folder=None) -> Run:
     path = folder / name
     if not path.is_dir():
         known = sorted(p.name for p in folder.glob("*") if p.is_dir()) if folder.is_dir() else []
-        raise RunError(f"no run {name!r} in {str(folder)!r}; there are: {', '.join(known) or 'none'}")
+        msg = f"no run {name!r} in {str(folder)!r}; there are: {', '.join(known) or 'none'}"
+        raise RunError(msg)
     missing = [file for file in FILES if not (path / file).is_file()]
     if "run.json" in missing:
-        raise RunError(f"run {name!r} is incomplete: {', '.join(missing)} missing; train it again to finish it")
+        msg = f"run {name!r} is incomplete: {', '.join(missing)} missing; train it again to finish it"
+        raise RunError(msg)
     try:
         record = json.loads((path / "run.json").read_text())
         status = record["status"]
     except (ValueError, TypeError, KeyError) as error:
-        raise RunError(f"run {name!r}: run.json is not the record of a run; {_again(path)}") from error
+        msg = f"run {name!r}: run.json is not the record of a run; {_again(path)}"
+        raise RunError(msg) from error
     if status != "completed":
-        raise RunError(f"run {name!r} {status} in epoch {record.get('epoch')} and has no result; {_again(path)}")
+        msg = f"run {name!r} {status} in epoch {record.get('epoch')} and has no result; {_again(path)}"
+        raise RunError(msg)
     if missing:
-        raise RunError(f"run {name!r} is incomplete: {', '.join(missing)} missing; {_again(path)}")
+        msg = f"run {name!r} is incomplete: {', '.join(missing)} missing; {_again(path)}"
+        raise RunError(msg)
     for file, digest in record["sha256"].items():
         if file_sha256(path / file) != digest:
-            raise RunError(f"run {name!r}: {file} differs from the file that the run wrote; {_again(path)}")
+            msg = f"run {name!r}: {file} differs from the file that the run wrote; {_again(path)}"
+            raise RunError(msg)
     with open(path / "history.csv", newline="") as lines:
         rows = list(csv.DictReader(lines))
     history = {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
@@ -134,11 +140,13 @@ def find_runs(*, folder=None, **config) -> list[Run]:
         unknown = config.keys() - settings.keys()
         if unknown:
             known = ", ".join(settings)
-            raise ValueError(f"config must name settings of a run, {known}; got {', '.join(sorted(unknown))}")
+            msg = f"config must name settings of a run, {known}; got {', '.join(sorted(unknown))}"
+            raise ValueError(msg)
         if record["status"] == "completed" and config.items() <= settings.items():
             found.append(load_run(record_file.parent.name, folder=folder))
     if not found:
-        raise RunError(f"no finished run in {str(folder)!r} with {config}")
+        msg = f"no finished run in {str(folder)!r} with {config}"
+        raise RunError(msg)
     return sorted(found, key=lambda run: (run.config["laziness"], run.config["seed"]))
 
 
@@ -170,13 +178,15 @@ def initial(run: Run, layer: str) -> np.ndarray:
     """
     names = LAYERS[run.config["network"]]
     if layer not in names:
-        raise ValueError(f"layer must be one of {', '.join(names)}; got {layer!r}")
+        msg = f"layer must be one of {', '.join(names)}; got {layer!r}"
+        raise ValueError(msg)
     with safe_open(run.weights_file, framework="numpy") as file:
         kept = set(file.keys())
         if f"initial.{layer}.weight" in kept:
             return file.get_tensor(f"initial.{layer}.weight").astype(np.float32, copy=False)
         if f"trained.{layer}.weight" not in kept:
-            raise RunError(f"run {run.name!r} keeps no weights of {layer}; it keeps {', '.join(sorted(kept)) or 'none'}")
+            msg = f"run {run.name!r} keeps no weights of {layer}; it keeps {', '.join(sorted(kept)) or 'none'}"
+            raise RunError(msg)
         shape = tuple(file.get_slice(f"trained.{layer}.weight").get_shape())
     return glorot_uniform(shape, [run.config["seed"], names.index(layer) + 1]).astype(np.float32, copy=False)
 
@@ -190,10 +200,11 @@ def book_data() -> Path:
     for parent in (Path.cwd(), *Path.cwd().parents, CHECKOUT):
         if (parent / "data" / "registry.txt").is_file():
             return parent / "data"
-    raise RunError(
+    msg = (
         "no data/registry.txt in the current folder, above it, or beside the installed rmtlib; "
         "install rmtlib in place in a checkout of the book, or give the folder of the runs by folder="
     )
+    raise RunError(msg)
 
 
 def processor() -> str:

@@ -38,7 +38,8 @@ def lookup(name: str, shape: tuple[int, int]) -> np.ndarray:
     n, m = max(shape), min(shape)
     m = checks.integer(m, "min(shape)", at_least=int(sizes[0]))
     if m > sizes[-1]:
-        raise ValueError(f"min(shape) must be at most {sizes[-1]:.0f}, the end of the table; got {m}")
+        msg = f"min(shape) must be at most {sizes[-1]:.0f}, the end of the table; got {m}"
+        raise ValueError(msg)
     by_ratio = [[np.interp(np.log(m), np.log(sizes), column) for column in part.T] for part in logs]
     return np.exp([np.interp(np.log(m / n), np.log(ratios), column) for column in np.transpose(by_ratio)])
 

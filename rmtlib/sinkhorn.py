@@ -92,10 +92,11 @@ def scaling_factors(W: np.ndarray, tol: float = 1e-6) -> tuple[np.ndarray, np.nd
     if sweeps > SUSPICIOUS:
         _refuse_unsupported(W)
     if deviation > tol:
-        raise BiwhitenError(
+        msg = (
             f"W could not be biwhitened in {SWEEPS} sweeps: a mean square is still off by {deviation:.1g} (tol = {tol:g}): "
             "too few entries tie its rows and columns together; parts that hardly touch are better analysed one by one"
         )
+        raise BiwhitenError(msg)
     return np.sqrt(rows), np.exp(x / 2), sweeps
 
 
@@ -114,10 +115,11 @@ def _refuse_empty(W):
     for what, axis in (("row", 1), ("column", 0)):
         empty = np.flatnonzero(~W.any(axis=axis))
         if len(empty):
-            raise BiwhitenError(
+            msg = (
                 f"W has {len(empty)} {what}{'s' * (len(empty) > 1)} of zeros, the first of index {empty[0]}: "
                 f"it has no size to take out; remove empty rows and columns first"
             )
+            raise BiwhitenError(msg)
 
 
 def _refuse_unsupported(W):
@@ -140,7 +142,8 @@ def _refuse_unsupported(W):
     lost = int(np.count_nonzero(part[i] != part[n + j]))
     if missing or lost:
         what = f"{lost} of its {len(i)} entries that are not zero have" if lost and not missing else "its zeros leave the others"
-        raise BiwhitenError(
+        msg = (
             f"W cannot be biwhitened: {what} no support, so that factors of rows and columns would run to 0 and infinity; "
             "leave out the rows or columns with the fewest entries"
         )
+        raise BiwhitenError(msg)

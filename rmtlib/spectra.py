@@ -49,7 +49,7 @@ class Spectrum:
     shape: tuple[int, int]
 
 
-def spectrum(W, vectors: bool = True, *, exact: bool = False) -> Spectrum:
+def spectrum(W, vectors: bool = True, *, exact: bool = False, deficient: bool = False) -> Spectrum:
     r"""Singular values, ascending, and singular vectors in input and output space.
 
     Parameters
@@ -60,6 +60,9 @@ def spectrum(W, vectors: bool = True, *, exact: bool = False) -> Spectrum:
         Also compute the vectors of both spaces.
     exact : bool
         Decompose ``W`` itself even where its Gram matrix would do.
+    deficient : bool
+        Leave out levels that are zero, with their vectors, instead of refusing the matrix. Those of a float32 matrix below the
+        rounding of its entries, 1.2e-7 of the largest level, are zeros as well.
 
     Returns
     -------
@@ -102,22 +105,23 @@ def spectrum(W, vectors: bool = True, *, exact: bool = False) -> Spectrum:
     if low == high == 0:
         msg = "W is zero: it has no spectrum to analyse"
         raise ValueError(msg)
-    if low == high:
+    if low == high and not deficient:
         msg = f"W is constant (every entry is {low:.6g}): it has rank 1 and no spectrum to analyse"
         raise ValueError(msg)
     result = None
     if not exact and 1e-100 < max(-low, high) < 1e100:
         result = by_gram(W, vectors)
     nu, inputs, outputs = by_svd(W, vectors) if result is None else result
-    zeros = np.count_nonzero(nu <= max(W.shape) * np.finfo(np.float64).eps * nu[-1])
-    if zeros:
+    relative = max(W.shape) * np.finfo(np.float64).eps
+    zeros = np.count_nonzero(nu <= (max(relative, np.finfo(W.dtype).eps) if deficient else relative) * nu[-1])
+    if zeros and deficient:
+        nu, inputs, outputs = (part if part is None else part[zeros:] for part in (nu, inputs, outputs))
+    elif zeros:
         msg = (
             f"W is rank deficient: {zeros} of its {len(nu)} singular values are zero up to rounding; "
             f"remove dependent or empty rows and columns first ({_empty(W)})"
         )
-        raise ValueError(
-            msg
-        )
+        raise ValueError(msg)
     return Spectrum(nu, inputs, outputs, W.shape)
 
 

@@ -145,9 +145,7 @@ def _broadened(nu, a, edges):
             f"nu holds coinciding levels: the {a} levels on either side of nu = {nu[kernels[narrow]]:.6g} have no width, "
             "and a degenerate spectrum has no level spacing"
         )
-        raise ValueError(
-            msg
-        )
+        raise ValueError(msg)
     return _staircase(levels, nu[kernels], widths)
 
 
@@ -200,7 +198,5 @@ def _polynomial(nu, degree):
             f"the polynomial of degree {degree} is no staircase: it falls above nu = {falls[0]:.6g}; "
             "take a lower degree, or leave out the outliers"
         )
-        raise ValueError(
-            msg
-        )
+        raise ValueError(msg)
     return xi

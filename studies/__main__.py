@@ -58,7 +58,8 @@ def measure(plan: Plan, given: argparse.Namespace) -> int:
             measured += 1
             print(f"{entry.study}: {name} -> {output}", flush=True)
     if not measured and not failed:
-        raise RunError(f"no finished run in {str(given.runs)!r} that the plan measures")
+        msg = f"no finished run in {str(given.runs)!r} that the plan measures"
+        raise RunError(msg)
     return 1 if failed else 0
 
 
@@ -66,7 +67,8 @@ def keep_runs(plan: Plan, given: argparse.Namespace) -> int:
     """Copy the finished runs of a folder into the book's data, as small as the plan says."""
     kept = {name: plan.tensors_of(name) for name in finished_runs(given.runs) if fnmatchcase(name, given.only)}
     if not any(kept.values()):
-        raise RunError(f"no finished run in {str(given.runs)!r} that the plan keeps")
+        msg = f"no finished run in {str(given.runs)!r} that the plan keeps"
+        raise RunError(msg)
     for name, tensors in kept.items():
         if tensors:
             keep(load_run(name, folder=given.runs), given.data / "runs", tensors=tensors)
@@ -82,7 +84,8 @@ def _images(dataset: str, standardization: str):
 
 def _study(name: str) -> str:
     if name not in STUDIES:
-        raise argparse.ArgumentTypeError(f"STUDY must be one of {', '.join(STUDIES)}; got {name!r}")
+        msg = f"STUDY must be one of {', '.join(STUDIES)}; got {name!r}"
+        raise argparse.ArgumentTypeError(msg)
     return name
 
 

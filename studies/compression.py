@@ -152,7 +152,8 @@ def times_faster(shape: tuple[int, int], folder: Path | None = None) -> pd.DataF
     timed = table[(table["n_out"] == shape[0]) & (table["n_in"] == shape[1])]
     if timed.empty:
         shapes = ", ".join(f"({n_out}, {n_in})" for n_out, n_in in sorted({*zip(table["n_out"], table["n_in"], strict=True)}))
-        raise ValueError(f"shape must be one of {shapes}; got {shape}")
+        msg = f"shape must be one of {shapes}; got {shape}"
+        raise ValueError(msg)
     return timed.pivot(index=["kind", "batch"], columns="share", values="times_faster")
 
 

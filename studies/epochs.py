@@ -53,5 +53,6 @@ def epoch_weights(run: Run, epoch: int) -> dict[str, torch.Tensor]:
     """
     file = run.path / "epochs" / f"{epoch:04}.safetensors"
     if not file.is_file():
-        raise RunError(f"run {run.name!r} keeps no weights of epoch {epoch}: `python -m studies train` keeps them as it trains")
+        msg = f"run {run.name!r} keeps no weights of epoch {epoch}: `python -m studies train` keeps them as it trains"
+        raise RunError(msg)
     return load_file(file)

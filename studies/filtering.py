@@ -57,7 +57,8 @@ def measure(run: Run, data: Dataset) -> pd.DataFrame:
         If the logits of the run are centred: they are not those of the layers that follow one another.
     """
     if run.config["centred"]:
-        raise ValueError(f"run must have logits that are not centred; got {run.name!r}")
+        msg = f"run must have logits that are not centred; got {run.name!r}"
+        raise ValueError(msg)
     network = load_network(run)
     trained = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     images, labels = torch.from_numpy(data.test_images), torch.from_numpy(data.test_labels)

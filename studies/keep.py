@@ -43,13 +43,15 @@ def keep(run: Run, folder: Path, *, tensors: str, layer: str = "dense2") -> Run:
         If ``tensors`` is another word, or the run holds none of the tensors to keep.
     """
     if tensors not in TENSORS:
-        raise ValueError(f"tensors must be one of {', '.join(TENSORS)}; got {tensors!r}")
+        msg = f"tensors must be one of {', '.join(TENSORS)}; got {tensors!r}"
+        raise ValueError(msg)
     kept = {"all": ("trained.", f"initial.{layer}."), "half": ("trained.",), "layer": (f"trained.{layer}.",)}[tensors]
     precision = np.float32 if tensors == "all" else np.float16
     held = load_file(run.weights_file)
     content = {name: tensor.astype(precision, copy=False) for name, tensor in held.items() if name.startswith(kept)}
     if not content:
-        raise ValueError(f"layer must be one of run {run.name!r}, which holds {', '.join(held)}; got {layer!r}")
+        msg = f"layer must be one of run {run.name!r}, which holds {', '.join(held)}; got {layer!r}"
+        raise ValueError(msg)
     target = Path(folder) / run.name
     target.mkdir(parents=True, exist_ok=True)
     write_atomically(target / "weights.safetensors", save(content))

@@ -64,7 +64,8 @@ def taught_table(runs: Iterable[Run], layers: Mapping[tuple[float, int], rmtlib.
         key = run.config["label_noise"], run.config["seed"]
         s, ends = layers[key], rmtlib.end_means(layers[key].output)
         if s.bulk is None:
-            raise ValueError(f"layers must have a bulk; none could be fitted to that of {run.name}")
+            msg = f"layers must have a bulk; none could be fitted to that of {run.name}"
+            raise ValueError(msg)
         rows[key] = {
             "own, %": 100 * run.train_accuracy,
             "test, %": 100 * run.test_accuracy,

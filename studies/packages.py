@@ -66,9 +66,11 @@ def layers(**names: Sequence[str]) -> dict[str, np.ndarray]:
     found: dict = {}
     for network, wanted in names.items():
         if network not in sources:
-            raise ValueError(f"networks are {', '.join(sources)}; got {network!r}")
+            msg = f"networks are {', '.join(sources)}; got {network!r}"
+            raise ValueError(msg)
         there = sources[network]()
         if there and (unknown := [name for name in wanted if name not in there]):
-            raise ValueError(f"{network} has no layer {', '.join(unknown)}; it has {', '.join(there)}")
+            msg = f"{network} has no layer {', '.join(unknown)}; it has {', '.join(there)}"
+            raise ValueError(msg)
         found |= {f"{network} {name}": there[name].matrix for name in wanted if name in there}
     return found

@@ -111,10 +111,12 @@ def read_plan(path: Path = PLAN) -> Plan:
     try:
         content = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise PlanError(f"{path} must be YAML: {error}") from error
+        msg = f"{path} must be YAML: {error}"
+        raise PlanError(msg) from error
     sections = {"train": _trained, "measure": _measurement, "keep": _kept}
     if not isinstance(content, dict) or not set() < content.keys() <= sections.keys():
-        raise PlanError(f"{path} must have sections among {', '.join(sections)}; got {_words(content)}")
+        msg = f"{path} must have sections among {', '.join(sections)}; got {_words(content)}"
+        raise PlanError(msg)
     entries: dict[str, list] = {}
     for section, read in sections.items():
         entries[section] = []
@@ -122,7 +124,8 @@ def read_plan(path: Path = PLAN) -> Plan:
             try:
                 entries[section].append(read(entry))
             except (ValueError, TypeError) as error:
-                raise PlanError(f"{path}, entry {number} of {section}: {error}") from error
+                msg = f"{path}, entry {number} of {section}: {error}"
+                raise PlanError(msg) from error
     return Plan(**entries)
 
 
@@ -143,12 +146,14 @@ def _words(content) -> str:
 def _require(entry, needed: Set[str], allowed: Set[str] = frozenset()) -> None:
     if not isinstance(entry, dict) or not needed <= entry.keys() <= needed | allowed:
         also = f" and may have {', '.join(sorted(allowed))}" if allowed else ""
-        raise PlanError(f"an entry must have {', '.join(sorted(needed))}{also}; got {_words(entry)}")
+        msg = f"an entry must have {', '.join(sorted(needed))}{also}; got {_words(entry)}"
+        raise PlanError(msg)
 
 
 def _names(value, key: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not value or not all(isinstance(name, str) for name in value):
-        raise PlanError(f"{key} must be a list of names; got {value!r}")
+        msg = f"{key} must be a list of names; got {value!r}"
+        raise PlanError(msg)
     return tuple(value)
 
 
@@ -161,12 +166,15 @@ def _measurement(entry) -> Measurement:
     _require(entry, {"study", "output", "runs"}, {"except", "options"})
     study, output, options = entry["study"], PurePosixPath(entry["output"]), entry.get("options", {})
     if study not in STUDIES:
-        raise PlanError(f"study must be one of {', '.join(STUDIES)}; got {study!r}")
+        msg = f"study must be one of {', '.join(STUDIES)}; got {study!r}"
+        raise PlanError(msg)
     if output.is_absolute() or ".." in output.parts:
-        raise PlanError(f"output must be a path inside data/; got {str(output)!r}")
+        msg = f"output must be a path inside data/; got {str(output)!r}"
+        raise PlanError(msg)
     known = list(inspect.signature(STUDIES[study].measure).parameters)[2:]
     if unknown := [name for name in options if name not in known]:
-        raise PlanError(f"options of {study} must be among {', '.join(known) or 'none'}; got {', '.join(unknown)}")
+        msg = f"options of {study} must be among {', '.join(known) or 'none'}; got {', '.join(unknown)}"
+        raise PlanError(msg)
     without = _names(entry["except"], "except") if "except" in entry else ()
     return Measurement(study, str(output), _names(entry["runs"], "runs"), without, options)
 
@@ -174,5 +182,6 @@ def _measurement(entry) -> Measurement:
 def _kept(entry) -> Kept:
     _require(entry, {"tensors", "runs"})
     if entry["tensors"] not in keep.TENSORS:
-        raise PlanError(f"tensors must be one of {', '.join(keep.TENSORS)}; got {entry['tensors']!r}")
+        msg = f"tensors must be one of {', '.join(keep.TENSORS)}; got {entry['tensors']!r}"
+        raise PlanError(msg)
     return Kept(entry["tensors"], _names(entry["runs"], "runs"))

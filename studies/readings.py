@@ -112,10 +112,12 @@ def read(
     seeds = sorted(set.intersection(*(set(own) for own in found.values())))
     if not seeds:
         there = ", ".join(f"{regime} {sorted(own)}" for regime, own in found.items())
-        raise ValueError(f"settings must tell runs that share a seed; there are {there}")
+        msg = f"settings must tell runs that share a seed; there are {there}"
+        raise ValueError(msg)
     runs = {(regime, seed): own[seed] for regime, own in found.items() for seed in seeds}
     if missing := [run.name for run in runs.values() if run.name not in gaps]:
-        raise ValueError(f"gaps must have a value for every run; there is none for {', '.join(missing)}")
+        msg = f"gaps must have a value for every run; there is none for {', '.join(missing)}"
+        raise ValueError(msg)
     layers = analyses({regime: [runs[regime, seed] for seed in seeds] for regime in found}, layer, a=a)
     table, tests = describe(layers, largest_initial(runs.values(), layer)), rmtlib.end_tests(layers)
     spread = long_range_spread(next(iter(layers.values())).shape, a=a) if spread is None else spread

@@ -116,9 +116,8 @@ def runs_of_seed(seed: int = 0, **settings) -> dict[str, Run]:
     found = runs_of(seed=seed, **settings)
     for regime, runs in found.items():
         if len(runs) > 1:
-            raise RunError(
-                f"settings must tell one {regime} run with seed {seed}; there are {', '.join(run.name for run in runs)}"
-            )
+            msg = f"settings must tell one {regime} run with seed {seed}; there are {', '.join(run.name for run in runs)}"
+            raise RunError(msg)
     return {regime: run for regime, (run,) in found.items()}
 
 
@@ -214,13 +213,16 @@ def describe(layers: Mapping[tuple[str, int], LayerAnalysis], initial_largest: M
         If there is no layer, a bulk could not be fitted, or a seed has no initial value.
     """
     if not layers:
-        raise ValueError("layers must hold at least one analysed layer; got none")
+        msg = "layers must hold at least one analysed layer; got none"
+        raise ValueError(msg)
     missing = sorted({seed for _, seed in layers} - set(initial_largest))
     if missing:
-        raise ValueError(f"initial_largest must have a value for every seed; there is none for {', '.join(map(str, missing))}")
+        msg = f"initial_largest must have a value for every seed; there is none for {', '.join(map(str, missing))}"
+        raise ValueError(msg)
     bulks = {key: s.bulk for key, s in layers.items() if s.bulk is not None}
     if unfitted := [key for key in layers if key not in bulks]:
-        raise ValueError(f"layers must have a bulk that can be fitted; {', '.join(map(str, unfitted))} have none")
+        msg = f"layers must have a bulk that can be fitted; {', '.join(map(str, unfitted))} have none"
+        raise ValueError(msg)
     rows = {
         (regime, seed): {
             "spacing p, scipy": s.spacing.pvalue,
@@ -314,13 +316,15 @@ def sentences(table: pd.DataFrame, tests: EndTests, *, side: str, spread: float)
     """
     checks.choice(side, "side", ("output", "input"))
     if not spread > 0:
-        raise ValueError(f"spread must be a number above 0; got {spread!r}")
+        msg = f"spread must be a number above 0; got {spread!r}"
+        raise ValueError(msg)
     dips, mean = tests.dips[side], table.groupby(level="regime", sort=False).mean()
     edge, long_range = mean["fitted edge over initial largest"], mean[f"number variance beyond L = {LONG}"]
     large = table["levels above initial largest"]
     more = (large["rich"] - large["typical"]).dropna()
     if more.empty:
-        raise ValueError("table must have a rich and a typical network of the same seed")
+        msg = "table must have a rich and a typical network of the same seed"
+        raise ValueError(msg)
     networks = table.groupby(level="regime").size()
     by_chance = 1.645 * spread * np.sqrt(1 / networks["lazy"] + 1 / networks["rich"])
     return {

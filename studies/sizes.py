@@ -44,7 +44,7 @@ def counts(W: np.ndarray, *, space: str = "output", a: int = 15) -> pd.DataFrame
             "row spread": np.nan if taken is None else taken.row_spread,
             "settled": np.nan if taken is None else float(taken.settled),
         }
-    return pd.DataFrame(rows).T
+    return pd.DataFrame(rows).T.astype({"outliers": "Int64"})
 
 
 def profile_noise(W: np.ndarray, rng) -> np.ndarray:

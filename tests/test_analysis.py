@@ -47,7 +47,10 @@ def test_a_planted_direction_is_found_where_it_was_planted(planted):
     assert planted.bulk.n_outliers == 1
     assert planted.informative["input"].tolist() == [199]
     assert planted.informative["output"].tolist() == []
-    assert planted.summary == "planted: 1 singular value above the bulk; 1 input vector, 100% of them in the top tenth"
+    assert planted.summary == (
+        "planted: 1 level above the bulk, 1 once the sizes of neurons are taken out; "
+        "1 input vector (100% of them in the top tenth), 1 without the sizes"
+    )
 
 
 def with_qvalues(analysis, **found):
@@ -67,7 +70,10 @@ def test_a_vector_is_informative_at_a_false_discovery_rate_of_five_per_cent(nois
         "output": [7],
     }
     # of 200 vectors the top tenth begins with number 180
-    assert changed.summary == "noise: 4 input vectors, 50% of them in the top tenth; 1 output vector, 0% of them in the top tenth"
+    assert changed.summary == (
+        "noise: 4 input vectors (50% of them in the top tenth), none once the sizes of neurons are taken out; "
+        "1 output vector (0% of them in the top tenth), none without the sizes"
+    )
     assert (changed.row()["input_rejected"], changed.row()["output_rejected"]) == (4 / 200, 1 / 200)
     assert re.search(r"input vectors +4 of 200 not random.*\n +output vectors +1 of 200 not random", repr(changed))
 
@@ -107,14 +113,15 @@ def test_the_parts_are_those_of_the_single_functions(noise):
         np.testing.assert_array_equal(getattr(noise, side).moving_mean, expected.moving_mean)
 
 
-def test_a_square_layer_needs_less_than_three_times_its_memory():
+def test_a_square_layer_needs_few_times_its_memory():
     W = rmtlib.ensembles.gaussian((900, 900), 4).astype(np.float32)
     rmtlib.analyse(W[:100, :100])
-    tracemalloc.start()
-    rmtlib.analyse(W)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 3 * 8 * W.size
+    for biwhiten, copies in ((False, 3), (True, 4.5)):
+        tracemalloc.start()
+        rmtlib.analyse(W, biwhiten=biwhiten)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < copies * 8 * W.size
 
 
 def test_the_first_call_loads_nothing_that_the_package_did_not():
@@ -175,7 +182,7 @@ def test_qvalues_stand_in_the_rows_of_their_layers():
 
 def test_a_network_is_one_table_and_a_layer_that_fails_keeps_its_row():
     rng = np.random.default_rng(2)
-    good, small = rng.standard_normal((120, 100)), rng.standard_normal((30, 20))
+    good, small = rng.standard_normal((120, 100)), rng.standard_normal((30, 12))
     layers = {name: Layer(name, W, W.shape, "dense") for name, W in (("good", good), ("small", small))}
     table = rmtlib.analyse_network(layers, progress=False)
     assert table["layer"].tolist() == ["good", "small"]
@@ -226,9 +233,9 @@ def test_a_spectrum_without_a_bulk_keeps_all_but_the_bulk():
         (np.ones((80, 80), dtype=int), "floating-point"),
         (np.ones((80, 80)) * 1j, "floating-point"),
         (np.ones(80), "two-dimensional"),
-        (np.outer(np.arange(1.0, 81), np.arange(1.0, 71)), "rank deficient"),
         (np.random.default_rng(0).standard_normal((1, 50)), "at least two rows"),
-        (np.random.default_rng(0).standard_normal((61, 200)), "61"),
+        (np.random.default_rng(0).standard_normal((15, 200)), "W must have at least 16 levels to be analysed; got 15$"),
+        (np.eye(40, 30) * (np.arange(30) < 14), "at least 16 levels to be analysed; got 14 without its empty rows and columns"),
     ],
 )
 def test_what_cannot_be_analysed_is_refused(W, message):
@@ -246,6 +253,229 @@ def test_nan_is_counted():
 def test_a_half_window_of_zero_is_refused():
     with pytest.raises(ValueError, match="a must be an integer of at least 1; got 0"):
         rmtlib.analyse(rmtlib.ensembles.gaussian((80, 80), 0), a=0)
+
+
+# Sizes of neurons
+
+
+def unequal(shape, seed, strengths=()):
+    """Noise, with planted directions if wanted, whose rows and columns differ in size."""
+    rng = np.random.default_rng(seed)
+    noise = rmtlib.ensembles.spiked(shape, rng, strengths=strengths).matrix if strengths else rng.standard_normal(shape)
+    rows, columns = (np.exp(0.5 * rng.standard_normal(side)) for side in shape)
+    return rows[:, None] * noise * columns
+
+
+@pytest.fixture(scope="module")
+def sized():
+    return rmtlib.analyse(unequal((200, 150), 0), name="sized")
+
+
+def test_what_sizes_explain_is_said(sized):
+    assert sized.bulk.n_outliers > 20
+    assert sized.biwhitened.bulk.n_outliers == 0
+    assert sized.total is sized.biwhitened
+    assert re.search(r"\d+ levels above .*, none once the sizes of neurons are taken out", sized.summary)
+    assert re.search(r"the sizes of rows spread by \d\d%; the sizes of columns spread by \d\d%$", sized.summary)
+    row = sized.row()
+    assert (row["outliers_biwhitened"], row["input_rejected_biwhitened"], row["output_rejected_total"]) == (0, 0, 0)
+    assert row["output_rejected"] == len(sized.informative["output"]) / 150 > 0.03
+    assert 0.4 < row["row_spread"] < 0.7
+
+
+def test_what_sizes_do_not_explain_stays():
+    found = rmtlib.analyse(unequal((300, 200), 1, [3.0, 5.0, 30.0]))
+    assert found.biwhitened.biwhitened.settled
+    assert found.row()["outliers_biwhitened"] == 3 < found.row()["outliers"]
+    assert "3 once the sizes of neurons are taken out" in found.summary
+    # a strong direction is not its size: without total sizes it is spread over many levels
+    assert found.total is not found.biwhitened
+    assert found.row()["outliers_total"] > 10
+
+
+def test_the_biwhitened_parts_are_those_of_the_single_functions(sized):
+    taken = rmtlib.biwhiten(unequal((200, 150), 0))
+    s = rmtlib.spectrum(taken.matrix)
+    assert sized.biwhitened.bulk == rmtlib.fit_marchenko_pastur(s.nu, s.shape)
+    for side in ("input", "output"):
+        expected = rmtlib.porter_thomas(getattr(s, f"{side}_vectors")).pvalue
+        np.testing.assert_array_equal(getattr(sized.biwhitened, side).pvalue, expected)
+    assert sized.row_spread == taken.row_spread
+    np.testing.assert_array_equal(sized.biwhitened.biwhitened.matrix, taken.matrix)
+
+
+def test_without_biwhitening_the_rest_is_the_same(sized):
+    plain = rmtlib.analyse(unequal((200, 150), 0), name="sized", biwhiten=False)
+    assert plain.biwhitened is plain.total is plain.row_spread is plain.row()["outliers_biwhitened"] is None
+    assert plain.bulk == sized.bulk
+    assert "sizes" not in plain.summary
+
+
+def test_where_the_noise_does_not_settle_both_counts_are_told(sized):
+    other = replace(sized.total, bulk=replace(sized.total.bulk, n_outliers=17))
+    unsettled = replace(sized.biwhitened, biwhitened=replace(sized.biwhitened.biwhitened, settled=False))
+    summary = replace(sized, biwhitened=unsettled, total=other).summary
+    assert "none once the sizes of neurons are taken out as far as they are noise, which did not settle, 17 by all" in summary
+
+
+def test_an_unsettled_matrix_is_missing_its_noise_sizes():
+    rng = np.random.default_rng(0)
+    half = rng.standard_normal((120, 60)) @ rng.standard_normal((60, 120)) / 16 + 0.01 * rng.standard_normal((120, 120))
+    found = rmtlib.analyse(half)
+    assert not found.row()["sizes_settled"]
+    assert "did not settle" in found.missing["noise sizes"]
+    assert "gap above the lowest 60" in found.missing["spacings, number variance"]
+    assert found.xi is found.spacing is found.number_variance is None
+    assert found.ratio is not None
+
+
+def test_the_exponent_stands_beside_that_of_noise(sized):
+    row = sized.row()
+    nu = sized.biwhitened.nu
+    assert row["alpha"] == rmtlib.tails.fit_power_law(sized.nu**2).exponent
+    assert row["alpha_biwhitened"] == rmtlib.tails.fit_power_law(nu**2).exponent
+    noise = rmtlib.tails.noise_exponent((200, 150))
+    assert (row["alpha_noise"], row["alpha_noise_sd"]) == (noise.mean, noise.standard_deviation)
+    assert row["stable_rank"] == pytest.approx(np.sum(sized.nu**2) / sized.nu[-1] ** 2)
+
+
+# What can be said is said
+
+
+@pytest.mark.parametrize(("levels", "a"), [(17, 2), (44, 5), (45, 7), (76, 7), (77, 15)])
+def test_from_16_levels_on_bulk_and_vectors_and_from_45_on_spacings(levels, a):
+    found = rmtlib.analyse(rmtlib.ensembles.gaussian((200, levels), levels))
+    assert found.a == a
+    assert found.bulk is not None
+    assert found.biwhitened.bulk is not None
+    assert (found.spacing is None) == (found.row()["number_variance_ratio"] is None) == (levels < 45)
+    if levels < 45:
+        assert found.missing["spacings, number variance"] == f"{levels} levels are too few, they need 45"
+        assert "they need 45" in found.summary
+        assert len(found.plot().axes) == 4
+        assert "spacings  " not in repr(found)
+    assert ("alpha" in found.missing) == (levels < 64) == (found.alpha is None)
+
+
+def test_noise_of_77_levels_is_never_refused():
+    # 6 of the first 60 seeds had unfolded levels whose mean spacing lies below 0.8
+    for seed in range(12):
+        found = rmtlib.analyse(rmtlib.ensembles.gaussian((77, 77), seed), biwhiten=False)
+        assert found.spacing is not None, found.missing
+
+
+def test_a_wide_half_window_gives_way_to_one_that_the_levels_can_afford():
+    W = rmtlib.ensembles.gaussian((120, 100), 0)
+    assert rmtlib.analyse(W, a=20, biwhiten=False).a == 20
+    assert rmtlib.analyse(W, a=21, biwhiten=False).a == 15
+
+
+def test_a_zero_level_is_left_out_and_named():
+    W = rmtlib.ensembles.gaussian((100, 100), 0)
+    found = rmtlib.analyse(W - W.mean(axis=1, keepdims=True))
+    assert found.rank == len(found.nu) == 99
+    assert found.row()["levels"] == 100
+    assert found.missing == {"zero levels": "1 level that is zero is left out, with its vectors"}
+    assert found.bulk == rmtlib.fit_marchenko_pastur(found.nu, (100, 99))
+    assert found.summary.endswith("nothing found that noise would not show; zero levels: " + found.missing["zero levels"])
+
+
+def test_a_product_of_low_rank_has_rank_levels_and_vectors():
+    rng = np.random.default_rng(0)
+    product = rng.standard_normal((120, 9)) @ rng.standard_normal((9, 100))
+    for W in (product, product.astype(np.float32)):
+        found = rmtlib.analyse(W)
+        assert found.rank == len(found.nu) == len(found.input.pvalue) == 9
+        assert found.bulk is found.spacing is found.biwhitened is found.alpha is None
+        assert found.summary == (
+            "matrix: rank 9 of 100; no vector that noise would not show; "
+            "bulk, outliers, spacings, number variance, sizes, alpha: they need a full spectrum, and the matrix has rank 9 of 100"
+        )
+        assert found.row()["levels"] == 100
+
+
+def test_rows_of_zeros_are_left_out_and_named():
+    W = rmtlib.ensembles.gaussian((100, 80), 0)
+    padded = np.insert(W, [3, 50], 0, axis=0)
+    found, expected = rmtlib.analyse(padded), rmtlib.analyse(W)
+    assert found.shape == (102, 80)
+    assert found.missing["rows of zeros"] == "2 left out: they have no size and no part in a vector"
+    np.testing.assert_allclose(found.nu, expected.nu, rtol=1e-12)
+    assert found.biwhitened.bulk.outlier_edge == pytest.approx(expected.biwhitened.bulk.outlier_edge)
+
+
+def test_a_matrix_without_sizes_says_why():
+    # a block of zeros that no factors of rows and columns can make up for
+    W = rmtlib.ensembles.gaussian((60, 60), 0)
+    W[:40, :25] = 0
+    found = rmtlib.analyse(W)
+    assert found.biwhitened is None
+    assert "biwhitened" in found.missing["sizes"]
+
+
+def test_levels_outside_a_small_bulk_are_called_what_they_are(noise):
+    small = replace(noise, bulk=replace(noise.bulk, bulk_fraction=0.16, n_outliers=30))
+    assert "30 levels above a bulk that holds 16% of them" in small.summary
+    smaller = replace(noise, bulk=replace(noise.bulk, bulk_fraction=0.05, n_outliers=30))
+    assert "the levels follow no Marchenko-Pastur law (bulk of 5%), so outliers are not counted" in smaller.summary
+    assert smaller.row()["outliers"] is None
+    assert "30" not in smaller.summary
+
+
+def test_a_single_layer_speaks_of_its_spacings_and_a_network_by_q(noise):
+    words = "noise: spacings that are not the GOE's (q = 0.04)"
+    assert replace(noise, spacing_qvalue=0.04).summary == words
+    assert "spacings" not in replace(noise, spacing_qvalue=0.06).summary
+    rng = np.random.default_rng(5)
+    weights = {f"fc{i}": W for i, W in enumerate(rng.standard_normal((2, 100, 90)))}
+    blocks = np.zeros((180, 180))
+    blocks[:90, :90], blocks[90:, 90:] = rng.standard_normal((2, 90, 90))
+    seen = []
+    table = rmtlib.analyse_network(
+        {**weights, "blocks": blocks}, biwhiten=False, progress=False, on_layer=lambda layer: seen.append(layer.summary)
+    )
+    assert table["spacing_qvalue"][2] < 0.05
+    assert f"spacings that are not the GOE's (q = {table['spacing_qvalue'][2]:.2g})" in table["summary"][2]
+    assert not any("GOE" in summary for summary in seen)
+
+
+# What the null does not cover
+
+
+def test_a_sparse_matrix_is_compared_with_its_own_zeros():
+    rng = np.random.default_rng(0)
+    W = rng.standard_normal((150, 150)) * (rng.random((150, 150)) < 0.05)
+    found = rmtlib.analyse(W)
+    assert found.bulk is None or found.bulk.n_outliers or found.bulk.bulk_fraction < 0.9
+    assert re.search(r"95% of the entries are zero.* no levels above that of the same zeros on other noise", found.summary)
+    assert "above the bulk" not in found.summary
+
+
+def test_correlated_columns_are_named():
+    rng = np.random.default_rng(0)
+    W = rng.standard_normal((150, 100))
+    for i in range(1, 100):
+        W[:, i] = 0.9 * W[:, i - 1] + np.sqrt(0.19) * W[:, i]
+    assert re.search(r"levels above .*neighbouring columns are correlated \(mean 0\.[89]\d\)", rmtlib.analyse(W).summary)
+
+
+def test_a_product_of_gaussian_matrices_has_no_outliers():
+    rng = np.random.default_rng(0)
+    summary = rmtlib.analyse(rng.standard_normal((300, 300)) @ rng.standard_normal((300, 300))).summary
+    assert "the levels follow no Marchenko-Pastur law" in summary
+    assert "above" not in summary
+
+
+def test_variance_that_is_no_product_is_named():
+    W = rmtlib.ensembles.gaussian((120, 120), 0)
+    W[:40, :40] *= 2
+    assert "its variance is no product of row and column sizes (blocks from" in rmtlib.analyse(W).summary
+
+
+def test_few_bit_entries_are_named():
+    W = np.round(4 * rmtlib.ensembles.gaussian((120, 100), 0)) / 4
+    W[W == 0] = 0.25
+    assert re.search(r"the entries lie on a grid of some \d\d values", rmtlib.analyse(W).summary)
 
 
 # Networks
@@ -278,9 +508,9 @@ def test_blas_has_one_thread_a_layer_and_its_own_again_afterwards(monkeypatch):
     def threads():
         return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
 
-    def counted(W, *, a, name, wrapped=rmtlib.analyse):
+    def counted(W, *, name, wrapped=rmtlib.analyse, **options):
         seen[name] = threads()
-        return wrapped(W, a=a, name=name)
+        return wrapped(W, name=name, **options)
 
     monkeypatch.setattr(analysis, "analyse", counted)
     with threadpool_limits(limits=2, user_api="blas"):
@@ -295,10 +525,10 @@ def test_without_threadpoolctl_there_is_one_layer_at_a_time(monkeypatch):
     monkeypatch.setitem(sys.modules, "threadpoolctl", None)
     busy, most = set(), []
 
-    def counted(W, *, a, name, wrapped=rmtlib.analyse):
+    def counted(W, *, name, wrapped=rmtlib.analyse, **options):
         busy.add(name)
         most.append(len(busy))
-        result = wrapped(W, a=a, name=name)
+        result = wrapped(W, name=name, **options)
         busy.discard(name)
         return result
 
@@ -339,7 +569,7 @@ def test_the_csv_and_the_callback_follow_every_layer(tmp_path):
     def look(layer):
         seen.append((layer.name, pd.read_csv(csv)["layer"].tolist()))
 
-    weights = layers((100, 90), (20, 20), (120, 90))
+    weights = layers((100, 90), (20, 12), (120, 90))
     table = rmtlib.analyse_network(weights, workers=1, progress=False, on_layer=look, csv=csv)
     assert seen == [("fc0", ["fc0"]), ("fc2", ["fc0", "fc1", "fc2"])]
     written = pd.read_csv(csv)

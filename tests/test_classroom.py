@@ -351,7 +351,8 @@ def test_a_roster_says_who_is_missing_and_who_does_not_belong(empty, capsys):
 
 def test_without_isolation_nothing_is_graded_unless_it_is_asked_for(empty, monkeypatch, tmp_path):
     def refuse():
-        raise sandbox.IsolationError("no bubblewrap")
+        msg = "no bubblewrap"
+        raise sandbox.IsolationError(msg)
 
     made_up.hand_in(empty, "anna", "unfolding", made_up.right("unfolding"))
     monkeypatch.setattr(sandbox, "refuse_unconfined", refuse)

@@ -93,7 +93,8 @@ def test_a_cut_is_a_word_a_number_or_a_share(text, cut, network, tmp_path, monke
 
     def stop(*arguments, **options):
         seen.update(options)
-        raise ValueError("stop")
+        msg = "stop"
+        raise ValueError(msg)
 
     monkeypatch.setattr(filtering, "filter_network", stop)
     assert main(["filter", str(network), str(tmp_path / "out.safetensors"), "--cut", text]) == 2

@@ -242,7 +242,8 @@ def test_the_command_ends_with_status_1_when_the_notebook_fails(chapter, tmp_pat
     monkeypatch.chdir(tmp_path)
 
     def fail(*args):
-        raise NotebookError("RuntimeError: no such luck")
+        msg = "RuntimeError: no such luck"
+        raise NotebookError(msg)
 
     monkeypatch.setattr(module, "execute", fail)
     assert main(["run", str(chapter)]) == 1

@@ -83,7 +83,8 @@ def test_a_layer_that_cannot_be_read_comes_as_its_error(monkeypatch):
         def __getitem__(self, name):
             self.read += 1
             if name == "bad" or (name == "gone" and self.read > 3):
-                raise ValueError(f"{name} cannot be read")
+                msg = f"{name} cannot be read"
+                raise ValueError(msg)
             return super().__getitem__(name)
 
     layers = Layers(bad=SMALL, gone=np.zeros((4, 3)), good=SMALL)

@@ -328,7 +328,8 @@ def test_the_cause_of_a_failure_is_its_own_even_while_another_error_is_handled(s
     server.behaviour = "missing"
     with pytest.raises(WeightsError, match="404 Not Found"):  # noqa: PT012
         try:
-            raise KeyError("something else")
+            msg = "something else"
+            raise KeyError(msg)
         except KeyError:
             load_weights("alexnet")
 

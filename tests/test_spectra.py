@@ -29,7 +29,8 @@ def departure(rows):
 @pytest.fixture
 def no_exact_path(monkeypatch):
     def fail(*_):
-        raise AssertionError("the exact path was taken")
+        msg = "the exact path was taken"
+        raise AssertionError(msg)
 
     monkeypatch.setattr(spectra, "by_svd", fail)
 

@@ -304,7 +304,8 @@ def test_a_killed_sweep_goes_on_after_the_last_epoch_of_its_training(place):
 
 def test_a_scheduler_that_does_not_answer_is_named(place, monkeypatch, capsys):
     def refuse(address, **options):
-        raise OSError("Timed out")
+        msg = "Timed out"
+        raise OSError(msg)
 
     monkeypatch.setattr(module, "Client", refuse)
     monkeypatch.setenv("SCHEDULER", "tcp://127.0.0.1:1")

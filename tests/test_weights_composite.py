@@ -161,7 +161,11 @@ def test_adapters_of_other_names_beside_their_base_embeddings_and_convolutions()
     np.testing.assert_allclose(weights["fc.lora.default"].matrix, B @ A, atol=1e-5)
     kohya = {"unet_q.lora_down.weight": A, "unet_q.lora_up.weight": B, "unet_q.alpha": np.float32(2)}
     np.testing.assert_allclose(only(kohya).matrix, B @ A / 2, atol=1e-5)
-    assert reasons(kohya)["unet_q.alpha"] == "the scale of the adapter that makes unet_q.lora.weight"
+    assert reasons(kohya)["unet_q.alpha"] == "the scale of the adapter that makes unet_q.lora"
+    mlx = {"q.lora_a": np.ascontiguousarray(A.T), "q.lora_b": np.ascontiguousarray(B.T)}
+    x = gaussian(5, 30)
+    for pair in (mlx, {"q.lora_A": A, "q.lora_B": B}, {"q.lora_a.weight": A, "q.lora_b.weight": B}):
+        np.testing.assert_allclose(x @ only(pair).matrix.T, x @ mlx["q.lora_a"] @ mlx["q.lora_b"], atol=1e-3)
     down, up = gaussian(4, 6, 3, 3), gaussian(20, 4, 1, 1)
     x = torch.randn(1, 6, 3, 3)
     y = torch.nn.functional.conv2d(torch.nn.functional.conv2d(x, torch.from_numpy(down)), torch.from_numpy(up))

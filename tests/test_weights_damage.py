@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import struct
@@ -43,6 +44,35 @@ def test_a_damaged_copy_is_read_or_refused(files, number, strokes, inside):
     name = sorted(files)[number]
     end, _, _ = try_copy(damaged(files[name], strokes, inside), files[name].with_name(f"damaged-{name}"))
     assert end in ("read", "refused")
+
+
+def test_a_name_in_onnx_that_is_no_text_is_damage(files):
+    content = files["a.onnx"].read_bytes()
+    path = files["a.onnx"].with_name("name.onnx")
+    path.write_bytes(content.replace(b"fc.weight", b"fc.\xff\xfe\xfdght"))
+    with pytest.raises(WeightsError, match="is no text"):
+        load_weights(path)
+
+
+def test_an_archive_in_many_parts_is_damage(files):
+    content = bytearray(files["a.pt"].read_bytes())
+    end = content.rindex(b"PK\x06\x07")  # the locator of the end, which counts the parts
+    content[end + 16 : end + 20] = (7).to_bytes(4, "little")
+    path = files["a.pt"].with_name("parts.pt")
+    path.write_bytes(content)
+    with contextlib.suppress(WeightsError):
+        load_weights(path)
+
+
+def test_all_gates_of_a_tensor_that_is_not_finite_are_named(files):
+    W, U = gaussian(20, 6), gaussian(20, 5)
+    W[3, 2] = np.nan
+    weights = load_weights({"weight_ih_l0": W, "weight_hh_l0": U}, min_levels=2)
+    for gate in "ifgo":
+        with pytest.raises(WeightsError, match="weight_ih_l0: 1 of 120 entries are nan or infinite"):
+            weights[f"weight_ih_l0#{gate}"]
+    assert list(weights) == [f"weight_hh_l0#{gate}" for gate in "ifgo"]
+    assert weights.skipped == [("weight_ih_l0", (20, 6), "1 of 120 entries are nan or infinite")]
 
 
 # Little files that ask for much

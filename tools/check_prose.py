@@ -45,7 +45,10 @@ NUMBER = re.compile(r"[+−-]?\d+(?:[.,]\d+)*")
 ONLY_A_NUMBER = re.compile(r"(?=.*\d)(?:\\(?:approx|sim|pm|[,;% ])|[\s\d.,/^{}<>=+-])*", re.DOTALL)
 
 ASSERTED = {"exercise", "exercise-start", "solution", "solution-start"}
-PLANS = {"coursework/syllabus.md", "coursework/instructor.md"}
+PLANS = {
+    f"coursework/{page}.md"
+    for page in ("syllabus", "instructor", "self_test", "project", "ninety_minutes", "rubrics", "threat_model")
+}
 # Directives whose content is no text; that of all others is.
 CODE = {"code-cell", "code", "code-block", "math", "eval-rst", "bibliography", "toctree", "raw"}
 DIRECTIVE = re.compile(r"\{([\w:-]+)\}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-FULL_EDITION_ONLY = {"coursework/instructor"}
+FULL_EDITION_ONLY = {"coursework/instructor", "coursework/syllabus", "coursework/rubrics", "coursework/threat_model"}
 # A fence ends at one that is at least as long, so that shorter ones may lie inside.
 FENCED = re.compile(r"^[ \t]*(?P<fence>`{3,}|:{3,})[ \t]*\{solution\}.*?^[ \t]*(?P=fence)[`:]*[ \t]*\n+", re.M | re.S)
 GATE = r"^[ \t]*(?P<{0}>`{{3,}}|:{{3,}})[ \t]*\{{solution-{0}\}}.*?^[ \t]*(?P={0})[`:]*[ \t]*\n+"
@@ -32,7 +32,8 @@ def without_solutions(text: str) -> str:
     stripped = FENCED.sub("", GATED.sub("", _whole(text)))
     if left := LEFT.search(stripped):
         line = stripped[stripped.rfind("\n", 0, left.start()) + 1 :].split("\n", 1)[0]
-        raise ValueError(f"a solution cannot be told from the text around it: {line!r} has no end, or no beginning")
+        msg = f"a solution cannot be told from the text around it: {line!r} has no end, or no beginning"
+        raise ValueError(msg)
     return stripped
 
 

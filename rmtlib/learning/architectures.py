@@ -102,7 +102,8 @@ def build_network(name: str, *, shape: tuple[int, int, int], n_classes: int) -> 
     `rmtlib.learning.TrainingConfig` a ``weight_decay`` of 2e-4.
     """
     if name not in NETWORKS:
-        raise ValueError(f"network must be one of {', '.join(NETWORKS)}; got {name!r}")
+        msg = f"network must be one of {', '.join(NETWORKS)}; got {name!r}"
+        raise ValueError(msg)
     if name == "minialexnet":
         return _mini_alexnet(shape, n_classes)
     if name == "minialexnet3x3":
@@ -144,7 +145,8 @@ def _mini_alexnet_3x3(shape, n_classes):
 
 def _require_pixels(shape, name):
     if min(shape[1:]) < 8:
-        raise ValueError(f"shape must hold images of at least 8 x 8 pixels for {name}; got {shape}")
+        msg = f"shape must hold images of at least 8 x 8 pixels for {name}; got {shape}"
+        raise ValueError(msg)
 
 
 def _head(size, n_classes):

@@ -87,7 +87,8 @@ def load_dataset(name: str, *, folder=None, standardization: str = "image") -> D
         If the name or the standardisation is unknown, or the files are missing, truncated or mislabelled.
     """
     if name not in DATASETS:
-        raise DatasetError(f"name must be one of {', '.join(DATASETS)}; got {name!r}")
+        msg = f"name must be one of {', '.join(DATASETS)}; got {name!r}"
+        raise DatasetError(msg)
     _require_standardization(standardization)
     train, test = _read_digits() if name == "digits" else _read_cifar10(folder)
     shape, sets = SHAPES[name], []
@@ -130,7 +131,8 @@ def standardize(images: np.ndarray, shape: tuple[int, int, int], standardization
 
 def _require_standardization(standardization):
     if standardization not in STANDARDIZATIONS:
-        raise DatasetError(f"standardization must be one of {', '.join(STANDARDIZATIONS)}; got {standardization!r}")
+        msg = f"standardization must be one of {', '.join(STANDARDIZATIONS)}; got {standardization!r}"
+        raise DatasetError(msg)
 
 
 def _canonical_order(images, labels):
@@ -159,7 +161,8 @@ def _folder_reader(folder: Path):
     inside = folder / CIFAR10_FOLDER if (folder / CIFAR10_FOLDER).is_dir() else folder
     missing = [name for name in (*CIFAR10_TRAIN, CIFAR10_TEST) if not (inside / name).is_file()]
     if missing:
-        raise DatasetError(f"folder {str(folder)!r} holds no CIFAR-10: {', '.join(missing)} missing. {_both_ways()}")
+        msg = f"folder {str(folder)!r} holds no CIFAR-10: {', '.join(missing)} missing. {_both_ways()}"
+        raise DatasetError(msg)
     return lambda name: (inside / name).read_bytes()
 
 
@@ -175,7 +178,8 @@ def download_cifar10(url: str = CIFAR10_URL, known_hash: str = CIFAR10_HASH, cac
     try:
         return str(download.download(url, known_hash, cache or download.cache_folder()))
     except download.DownloadError as error:
-        raise DatasetError(f"CIFAR-10 could not be downloaded from {url}: {error}. {_both_ways()}") from error
+        msg = f"CIFAR-10 could not be downloaded from {url}: {error}. {_both_ways()}"
+        raise DatasetError(msg) from error
 
 
 def _both_ways() -> str:
@@ -188,13 +192,15 @@ def _both_ways() -> str:
 def _decode(name: str, raw: bytes):
     expected = CIFAR10_RECORDS * _RECORD_BYTES
     if len(raw) != expected:
-        raise DatasetError(
+        msg = (
             f"{name} has {len(raw)} bytes where the binary version of CIFAR-10 has {expected}: "
             "the file is truncated or of another format"
         )
+        raise DatasetError(msg)
     records = np.frombuffer(raw, np.uint8).reshape(CIFAR10_RECORDS, _RECORD_BYTES)
     labels = records[:, 0]
     if labels.max() > 9:
         bad = int(np.argmax(labels > 9))
-        raise DatasetError(f"{name} has label {labels[bad]} in record {bad}; labels run from 0 to 9")
+        msg = f"{name} has label {labels[bad]} in record {bad}; labels run from 0 to 9"
+        raise DatasetError(msg)
     return records[:, 1:], labels

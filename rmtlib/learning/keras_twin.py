@@ -41,10 +41,12 @@ def train_in_keras(config: TrainingConfig, *, data_folder=None) -> dict[str, np.
     the steps already under way keep the old one in Keras.
     """
     if config.network not in HIDDEN_WIDTHS:
-        raise ConfigError(f"network must be one of {', '.join(HIDDEN_WIDTHS)} in Keras; got {config.network!r}")
+        msg = f"network must be one of {', '.join(HIDDEN_WIDTHS)} in Keras; got {config.network!r}"
+        raise ConfigError(msg)
     for name in ("weight_decay", "label_noise", "centred"):
         if getattr(config, name):
-            raise ConfigError(f"{name} must be 0 in Keras; got {getattr(config, name)}")
+            msg = f"{name} must be 0 in Keras; got {getattr(config, name)}"
+            raise ConfigError(msg)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import keras
 

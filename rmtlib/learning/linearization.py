@@ -75,18 +75,21 @@ def linearized_accuracy(run: Run, layer: str | None, data: Dataset, *, biases: b
     every evaluation. The cost is about two evaluations of the network on all images.
     """
     if data.name != run.config["dataset"]:
-        raise ValueError(f"data must be {run.config['dataset']}, which {run.name} was trained on; got {data.name}")
+        msg = f"data must be {run.config['dataset']}, which {run.name} was trained on; got {data.name}"
+        raise ValueError(msg)
     network = load_network(run)
     layers = [name.removesuffix(".weight") for name, tensor in network.named_parameters() if tensor.ndim > 1]
     if layer is not None and layer not in layers:
-        raise ValueError(f"layer must be one of {', '.join(layers)}, or None for all of them; got {layer!r}")
+        msg = f"layer must be one of {', '.join(layers)}, or None for all of them; got {layer!r}"
+        raise ValueError(msg)
     found = accuracy(network, data.test_images, data.test_labels)
     recorded = run.test_accuracy
     if not abs(found - recorded) < 0.005:
-        raise ValueError(
+        msg = (
             f"data must be the images of {run.name}: its test accuracy is {found:.2%} on them, and {recorded:.2%} was recorded; "
             f"load them with standardization={run.config['standardization']!r}"
         )
+        raise ValueError(msg)
     kinds = ("weight", "bias") if biases else ("weight",)
     expanded = [f"{name}.{kind}" for name in layers if layer in (None, name) for kind in kinds]
     initial = initial_network(run).state_dict()
@@ -139,7 +142,8 @@ def linearize(network: torch.nn.Module, initial: Mapping[str, torch.Tensor]) -> 
     if wrong or not initial:
         known = ", ".join(f"{name} {tuple(tensor.shape)}" for name, tensor in trained.items())
         got = ", ".join(f"{name} {tuple(initial[name].shape)}" for name in wrong) or "none"
-        raise ValueError(f"initial must hold parameters of the network, {known}; got {got}")
+        msg = f"initial must hold parameters of the network, {known}; got {got}"
+        raise ValueError(msg)
     start = {name: tensor.to(trained[name].dtype) for name, tensor in initial.items()}
     change = {name: trained[name] - tensor for name, tensor in start.items()}
 
@@ -148,4 +152,3 @@ def linearize(network: torch.nn.Module, initial: Mapping[str, torch.Tensor]) -> 
         return value + slope
 
     return linearized
-

@@ -33,10 +33,11 @@ def load_network(run: Run) -> Network:
     network, saved = _network(run), load_file(run.weights_file)
     missing = [name for name in network.state_dict() if f"trained.{name}" not in saved]
     if missing:
-        raise RunError(
+        msg = (
             f"run {run.name!r} keeps no trained {', '.join(missing)}; its network needs the trained tensors of all layers: "
             "train the run again under another name"
         )
+        raise RunError(msg)
     _require_shapes(run, network, saved)
     network.load_state_dict({name: saved[f"trained.{name}"] for name in network.state_dict()})
     if run.config["centred"]:
@@ -79,4 +80,5 @@ def _require_shapes(run, network, saved):
     for key, tensor in saved.items():
         shape = expected.get(key.partition(".")[2], tensor.shape)
         if tensor.shape != shape:
-            raise RunError(f"run {run.name!r}: {key} must have the shape {tuple(shape)}; got {tuple(tensor.shape)}")
+            msg = f"run {run.name!r}: {key} must have the shape {tuple(shape)}; got {tuple(tensor.shape)}"
+            raise RunError(msg)

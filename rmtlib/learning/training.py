@@ -197,7 +197,8 @@ def train(
     """
     path = Path(folder) / (name or config.name)
     if path.parent != Path(folder) or path.name in ("", ".."):
-        raise ConfigError(f"name must be the plain name of a folder in {str(folder)!r}; got {name!r}")
+        msg = f"name must be the plain name of a folder in {str(folder)!r}; got {name!r}"
+        raise ConfigError(msg)
     if (path / "run.json").exists():
         run = load_run(path.name, folder=folder)
         _require_same(config, run.config, path)
@@ -277,7 +278,8 @@ def noisy_labels(labels: np.ndarray, share: float, rng, n_classes: int = 10) -> 
     array([0, 0, 1, 6, 8, 0, 9, 0])
     """
     if not 0 <= share < 1:
-        raise ValueError(f"share must be a number from 0 to below 1; got {share!r}")
+        msg = f"share must be a number from 0 to below 1; got {share!r}"
+        raise ValueError(msg)
     rng, noisy = np.random.default_rng(rng), labels.copy()
     chosen = rng.permutation(len(labels))[: round(share * len(labels))]
     noisy[chosen] = rng.integers(n_classes, size=len(chosen))
@@ -382,7 +384,8 @@ def _restore(path, config, network, optimizer):
     try:
         saved = safe_open(path, framework="pt")
     except SafetensorError as error:
-        raise RunError(f"{path} is not a checkpoint ({error}); delete it to train from the start") from error
+        msg = f"{path} is not a checkpoint ({error}); delete it to train from the start"
+        raise RunError(msg) from error
     with saved:
         metadata = saved.metadata()
         _require_same(config, TrainingConfig(**json.loads(metadata["config"])), path)
@@ -397,7 +400,8 @@ def _require_same(config, other, path):
     mine, theirs = asdict(config), ADDED_SETTINGS | (other if isinstance(other, dict) else asdict(other))
     differing = [f"{key} is {theirs.get(key)!r} there and {mine[key]!r} here" for key in mine if mine[key] != theirs.get(key)]
     if differing:
-        raise ConfigError(f"{path} belongs to another configuration ({'; '.join(differing)}); give the run another name")
+        msg = f"{path} belongs to another configuration ({'; '.join(differing)}); give the run another name"
+        raise ConfigError(msg)
 
 
 def _record(path, config, status, seconds, **results):
@@ -423,9 +427,10 @@ def _record(path, config, status, seconds, **results):
 
 def _stop_diverged(path, config, row, seconds):
     _record(path, config, "diverged", seconds, epoch=row["epoch"], train_loss=str(row["train_loss"]))
-    raise DivergedError(
+    msg = (
         f"{path.name} diverged in epoch {row['epoch']}: its loss is {row['train_loss']}, its test accuracy {row['test_accuracy']}"
     )
+    raise DivergedError(msg)
 
 
 def finish(path, config, initial, network, logits, data: Dataset, history, seconds):

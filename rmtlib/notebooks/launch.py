@@ -59,11 +59,13 @@ def read_notebook(path) -> nbformat.NotebookNode:
     """
     path = Path(path)
     if path.suffix not in (".md", ".ipynb") or not path.is_file():
-        raise ValueError(f"notebook must be a file that ends in .md or .ipynb; got {str(path)!r}")
+        msg = f"notebook must be a file that ends in .md or .ipynb; got {str(path)!r}"
+        raise ValueError(msg)
     try:
         notebook = jupytext.read(path)
     except (ValueError, KeyError, nbformat.ValidationError) as error:
-        raise ValueError(f"notebook {str(path)!r} cannot be read: {error}") from error
+        msg = f"notebook {str(path)!r} cannot be read: {error}"
+        raise ValueError(msg) from error
     # Papermill wants to be told the language, which markdown does not hold.
     notebook.metadata.setdefault("language_info", {"name": "python"})
     notebook.metadata.setdefault("kernelspec", {"name": "python3", "language": "python", "display_name": "Python 3"})
@@ -99,7 +101,8 @@ def check_parameters(notebook: nbformat.NotebookNode, parameters: Mapping, *, fr
     """
     declared = papermill.inspect_notebook(notebook)
     if parameters and not declared:
-        raise ParameterError(f"the notebook has no cell tagged 'parameters', so it takes no {', '.join(parameters)}")
+        msg = f"the notebook has no cell tagged 'parameters', so it takes no {', '.join(parameters)}"
+        raise ParameterError(msg)
     problems = [f"there is no parameter {name!r}" for name in parameters if name not in declared]
     checked = {}
     for name, parameter in declared.items():
@@ -115,7 +118,8 @@ def check_parameters(notebook: nbformat.NotebookNode, parameters: Mapping, *, fr
             f"  {name}: {_declared_type(p)} = {p['default']}" + (f"  # {p['help']}" if p["help"] else "")
             for name, p in declared.items()
         )
-        raise ParameterError(f"{'; '.join(problems)}. The notebook's parameters are\n{known}")
+        msg = f"{'; '.join(problems)}. The notebook's parameters are\n{known}"
+        raise ParameterError(msg)
     return checked
 
 
@@ -235,6 +239,8 @@ def execute(notebook, parameters, cwd, log):
                 config=config,
             )
         except papermill.PapermillExecutionError as error:
-            raise NotebookError(f"{error.ename}: {error.evalue}\n{error}") from None
+            msg = f"{error.ename}: {error.evalue}\n{error}"
+            raise NotebookError(msg) from None
         except RuntimeError as error:
-            raise NotebookError(f"the kernel was killed, ran out of memory or did not start: {error}") from error
+            msg = f"the kernel was killed, ran out of memory or did not start: {error}"
+            raise NotebookError(msg) from error

@@ -106,7 +106,8 @@ def read_grid(path) -> Grid:
     try:
         content = yaml.safe_load(Path(path).read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ValueError(f"grid {str(path)!r} cannot be read: {error}") from error
+        msg = f"grid {str(path)!r} cannot be read: {error}"
+        raise ValueError(msg) from error
     _check_form(content, path)
     notebook = read_notebook(content["notebook"])
     base, grid, singles = content.get("base") or {}, content.get("grid") or {}, content.get("runs") or []
@@ -116,7 +117,8 @@ def read_grid(path) -> Grid:
         try:
             parameters = _fill(check_parameters(notebook, {**base, **own}, from_text=True), notebook)
         except ParameterError as error:
-            raise ParameterError(f"grid {str(path)!r}, run {own}: {error}") from None
+            msg = f"grid {str(path)!r}, run {own}: {error}"
+            raise ParameterError(msg) from None
         runs[output_name(Path(content["notebook"]).stem, parameters, shown=own)] = parameters
     return Grid(notebook, Path(content["output"]).absolute(), runs)
 
@@ -200,7 +202,8 @@ def sweep(grid, *, scheduler: str | None = None, workers: int | None = None, pro
 
 def _check_form(content, path):
     if not isinstance(content, dict):
-        raise ValueError(f"grid {str(path)!r} must be a mapping with {', '.join(_KEYS)}; got {content!r}")
+        msg = f"grid {str(path)!r} must be a mapping with {', '.join(_KEYS)}; got {content!r}"
+        raise ValueError(msg)
     problems = [f"{key!r} is unknown, known are {', '.join(_KEYS)}" for key in content if key not in _KEYS]
     problems += [f"{key} must be a path; got {content.get(key)!r}" for key in _KEYS[:2] if not isinstance(content.get(key), str)]
     base, grid, runs = content.get("base") or {}, content.get("grid") or {}, content.get("runs") or []
@@ -213,7 +216,8 @@ def _check_form(content, path):
     if not grid and not runs:
         problems.append("grid or runs must say what to run")
     if problems:
-        raise ValueError(f"grid {str(path)!r}: {'; '.join(problems)}")
+        msg = f"grid {str(path)!r}: {'; '.join(problems)}"
+        raise ValueError(msg)
 
 
 def _fill(parameters, notebook):
@@ -227,7 +231,8 @@ def _fill(parameters, notebook):
     try:
         return {name: value.format_map(known) if isinstance(value, str) else value for name, value in parameters.items()}
     except (KeyError, IndexError, ValueError, AttributeError) as error:
-        raise ParameterError(f"a text in braces cannot be filled with the parameters {', '.join(known)}: {error!r}") from None
+        msg = f"a text in braces cannot be filled with the parameters {', '.join(known)}: {error!r}"
+        raise ParameterError(msg) from None
 
 
 def _stored_key(output: Path):
@@ -254,7 +259,8 @@ def open_client(scheduler, workers):
     try:
         client = Client(scheduler, timeout=20)
     except (OSError, ValueError) as error:
-        raise ConnectionError(f"no dask scheduler answers at {scheduler!r}: {error}") from error
+        msg = f"no dask scheduler answers at {scheduler!r}: {error}"
+        raise ConnectionError(msg) from error
     with client:
         yield client
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -78,7 +79,8 @@ def make_report(
             table = analysed(network, csv=csv, on_layer=lambda analysis: analyses.update({analysis.name: analysis}))
         except UserWarning:
             raise KeyboardInterrupt from None
-    shown = [analyses[name] for name in network if name in analyses]
+    qvalues = dict(zip(table["layer"], table.get("spacing_qvalue", ()), strict=False))
+    shown = [replace(analyses[name], spacing_qvalue=qvalues.get(name)) for name in network if name in analyses]
     name = Path(weights).name or weights
     write_atomically(html, page(shown, table, network, name=name, noise=noise_table).encode())
     return html, csv
@@ -89,7 +91,9 @@ def _files(output) -> tuple[Path, Path]:
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"output must be in a folder that can be made; got {str(output)!r} ({error.strerror})") from error
+        msg = f"output must be in a folder that can be made; got {str(output)!r} ({error.strerror})"
+        raise ValueError(msg) from error
     if not os.access(stem.parent, os.W_OK):
-        raise ValueError(f"output must be in a folder that can be written to; got {str(output)!r}")
+        msg = f"output must be in a folder that can be written to; got {str(output)!r}"
+        raise ValueError(msg)
     return stem.with_name(f"{stem.name}.html"), stem.with_name(f"{stem.name}.csv")

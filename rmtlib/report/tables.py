@@ -17,9 +17,12 @@ COLUMNS = {
     "bulk_fraction": "bulk",
     "outliers": "above",
     "edge": "largest / edge",
+    "outliers_biwhitened": "above, no sizes",
     "outliers_below": "below",
     "input_rejected": "input",
+    "input_rejected_biwhitened": "input, no sizes",
     "output_rejected": "output",
+    "output_rejected_biwhitened": "output, no sizes",
 }
 
 
@@ -35,8 +38,8 @@ def readable(table):
     pandas.io.formats.style.Styler
         p and q are those of the spacings, calibrated; "above" and "below" count the outliers; "largest / edge" compares the
         largest singular value with the outlier edge, the 99 % quantile of the largest one of noise (Tracy-Widom); "input" and
-        "output" are the shares of the vectors that are rejected at a false discovery rate of 5 %. Whatever a file put into a name
-        is shown as text.
+        "output" are the shares of the vectors that are rejected at a false discovery rate of 5 %; "no sizes" stands for the
+        matrix without the sizes of the noise in its rows and columns. Whatever a file put into a name is shown as text.
     """
     view = table.copy()
     if "levels" not in view:
@@ -45,8 +48,8 @@ def readable(table):
         view["edge"] = view["largest"] / view["outlier_edge"]
     view["shape"] = [" × ".join(map(str, shape)) if isinstance(shape, tuple) else "" for shape in view["shape"]]
     view = view[[column for column in COLUMNS if column in view]].rename(columns=COLUMNS)
-    counts = ["levels", "above", "below"]
-    shares = ["bulk", "input", "output"]
+    counts = ["levels", "above", "above, no sizes", "below"]
+    shares = ["bulk", "input", "input, no sizes", "output", "output, no sizes"]
     formats = dict.fromkeys(counts, "{:.0f}") | dict.fromkeys(shares, "{:.0%}")
     formats |= dict.fromkeys(("p", "q"), "{:.2g}")
     formats |= {"gap ratio": "{:.3f}", "Σ² / law": "{:.2f}", "largest / edge": "{:.2f}"}

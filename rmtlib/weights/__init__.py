@@ -144,9 +144,11 @@ class Weights(Mapping):
         """
         plan, rows = self._plan(name)
         if plan.tensor.members:
-            raise WeightsError(f"{name!r} is made of {', '.join(plan.tensor.members)}: {plan.tensor.made}")
+            msg = f"{name!r} is made of {', '.join(plan.tensor.members)}: {plan.tensor.made}"
+            raise WeightsError(msg)
         if np.shape(matrix) != self.shapes[name]:
-            raise ValueError(f"matrix must have the shape {self.shapes[name]} of {name!r}; got {np.shape(matrix)}")
+            msg = f"matrix must have the shape {self.shapes[name]} of {name!r}; got {np.shape(matrix)}"
+            raise ValueError(msg)
         array = read_floats(plan.tensor) if into is None else into
         view = plan.map.matrix(array)
         with np.errstate(over="ignore"):  # who stores it refuses infinite entries
@@ -186,7 +188,8 @@ class Weights(Mapping):
                 for suffix, _ in plan.blocks:
                     self._plans.pop(plan.layer + suffix, None)
                     self._not_finite[plan.layer + suffix] = f"{plan.layer}: {reason}"
-            raise WeightsError(f"{plan.layer}: {reason}")
+            msg = f"{plan.layer}: {reason}"
+            raise WeightsError(msg)
         if len(plan.blocks) > 1:
             with self._lock:
                 self._last = (plan, array)
@@ -272,11 +275,13 @@ def load_weights(
         checks.choice(layout, "layout", ("torch", "keras"))
     if isinstance(path_or_model, str) and path_or_model in pretrained.NETWORKS:
         if initial:
-            raise WeightsError(f"initial=True needs a run, which keeps its initial weights; {path_or_model} is pretrained")
+            msg = f"initial=True needs a run, which keeps its initial weights; {path_or_model} is pretrained"
+            raise WeightsError(msg)
         path_or_model = pretrained.fetch(path_or_model)
     opened = open_source(path_or_model, initial)
     if not opened.tensors:
-        raise WeightsError(f"{called(path_or_model)} holds no tensors")
+        msg = f"{called(path_or_model)} holds no tensors"
+        raise WeightsError(msg)
     plans, skipped = plan_layers(
         combine(opened.tensors, opened.config),
         config=opened.config,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from .maps import LinearMap, convolution, dense, embedding, stack
 from .tensors import Tensor
@@ -64,7 +65,7 @@ class Names:
     def number(self, *keys: str) -> int | None:
         """The first of these entries of the configuration that is a positive integer; a dot descends."""
         for key in keys:
-            value: object = self.config
+            value: Any = self.config
             for part in key.split("."):
                 value = value.get(part) if isinstance(value, Mapping) else None
             if isinstance(value, int) and not isinstance(value, bool) and value > 0:
@@ -155,15 +156,15 @@ class Names:
             if f"{prefix}weight_hr{end}" in self.shapes:
                 return ("ifgo", "torch's LSTM") if shape[0] % 4 == 0 else None
             recurrent = self.shapes.get(f"{prefix}weight_hh{end}", ())
-            known = {4: ("ifgo", "torch's LSTM"), 3: ("rzn", "torch's GRU")}
+            known = {4.0: ("ifgo", "torch's LSTM"), 3.0: ("rzn", "torch's GRU")}
             ratio = recurrent[0] / recurrent[1] if len(recurrent) == 2 else 0.0
         elif keras := re.search(r"(recurrent_)?kernel(:0)?$", name):
             recurrent = self.shapes.get(f"{name[: keras.start()]}recurrent_kernel{keras[2] or ''}", ())
-            known = {4: ("ifco", "Keras' LSTM"), 3: ("zrh", "Keras' GRU")}
+            known = {4.0: ("ifco", "Keras' LSTM"), 3.0: ("zrh", "Keras' GRU")}
             ratio = recurrent[1] / recurrent[0] if len(recurrent) == 2 else 0.0
         else:
             return None
-        return known.get(int(ratio)) if ratio.is_integer() else None
+        return known.get(ratio)
 
     def _bias(self, name: str) -> tuple[int, ...] | None:
         """Shape of the bias beside a tensor."""

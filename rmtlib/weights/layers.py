@@ -144,7 +144,8 @@ def plan_layers(
         if plan:
             plans.append(plan)
     if groups:
-        raise WeightsError(f"groups names {', '.join(map(repr, groups))}, but there is no such convolution")
+        msg = f"groups names {', '.join(map(repr, groups))}, but there is no such convolution"
+        raise WeightsError(msg)
     return plans, skipped
 
 
@@ -198,7 +199,8 @@ def _check_groups(tensor: Tensor, layer: str, groups: int | None) -> None:
     outputs = tensor.shape[1] * groups if transposed else tensor.shape[-1] if keras else tensor.shape[0]
     divided = tensor.shape[0] if transposed else outputs
     if divided % groups:
-        raise WeightsError(f"groups[{layer!r}] must divide the {divided} output channels; got {groups}")
+        msg = f"groups[{layer!r}] must divide the {divided} output channels; got {groups}"
+        raise WeightsError(msg)
 
 
 def _no_matrix(tensor: Tensor) -> str | None:

@@ -40,7 +40,8 @@ def check_member(path: Path, member: zipfile.ZipInfo) -> None:
     """
     if member.file_size > allowed(path):
         claim = f"{member.filename!r} of {member.file_size} bytes, more than ten times the file and 100 MB"
-        raise WeightsError(f"{path} holds {claim}: unpack it first")
+        msg = f"{path} holds {claim}: unpack it first"
+        raise WeightsError(msg)
 
 
 def within_limits(path: Path, tensors: Iterable[Tensor]) -> list[Tensor]:

@@ -96,7 +96,8 @@ def find(name: str) -> Path | None:
     if not path.is_file():
         return None
     if not intact(path, network.known_hash):
-        raise WeightsError(f"{path} is damaged or not the published file, {described(network.known_hash)}; remove it")
+        msg = f"{path} is damaged or not the published file, {described(network.known_hash)}; remove it"
+        raise WeightsError(msg)
     return path
 
 
@@ -126,15 +127,17 @@ def fetch(name: str) -> Path:
         return download(network.url, network.known_hash, folder())
     except DownloadError as error:
         damaged = " in place of the damaged one there" if (folder() / network.file).is_file() else ""
-        raise WeightsError(
+        msg = (
             f"{name} could not be downloaded ({error}): put {network.file} from {network.url}, "
             f"{described(network.known_hash)}, into {folder()}{damaged}"
-        ) from error
+        )
+        raise WeightsError(msg) from error
 
 
 def _network(name: str) -> Network:
     if name not in NETWORKS:
-        raise WeightsError(f"name must be one of the pretrained networks {', '.join(NETWORKS)}; got {name!r}")
+        msg = f"name must be one of the pretrained networks {', '.join(NETWORKS)}; got {name!r}"
+        raise WeightsError(msg)
     return NETWORKS[name]
 
 
@@ -175,9 +178,7 @@ def _vgg19_shapes():
 
 
 def _vgg16_shapes():
-    kernels: dict[str, tuple[int, ...]] = {
-        f"block{block}_conv{place}": (3, 3, c_in, c_out) for block, place, c_out, c_in in _vgg((2, 2, 3, 3, 3))
-    }
+    kernels = {f"block{block}_conv{place}": (3, 3, c_in, c_out) for block, place, c_out, c_in in _vgg((2, 2, 3, 3, 3))}
     kernels |= {"fc1": (512 * 7 * 7, 4096), "fc2": (4096, 4096), "predictions": (4096, 1000)}
     return _with_biases({f"{name}/{name}": shape for name, shape in kernels.items()}, "_W_1:0", "_b_1:0", -1)
 

@@ -20,12 +20,14 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
-from .tensors import FLOATS, Affine, Owner, Tensor, WeightsError, as_floats, read_stored
+from .made import UNREAD, as_float32, made_tensor
+from .quantised_onnx import dequantise_onnx
+from .tensors import FLOATS, Owner, Tensor, WeightsError, read_stored
 
 __all__ = ["dequantise"]
 
@@ -41,7 +43,6 @@ ROLE = re.compile(rf"^(?:(?P<layer>.*?)[./])?(?P<role>{'|'.join(map(re.escape, R
 NUMBERS_OF_SCALES = re.compile(
     r"(^|[./_])(scales?|scale_inv|weight_scale(_inv|_2)?|zeros?|zero_points?|qzeros|absmax|SCB|quant_map|biases)(:0)?$"
 )
-LAYOUT = "(its layout is not among those that are read: dequantise it first)"
 MX_VALUES = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 
 
@@ -60,11 +61,11 @@ def dequantise(tensors: list[Tensor], config: Mapping) -> list[Tensor]:
         As `rmtlib.weights.composite.combine` returns them. No scale or zero point is left that could be taken for a layer.
     """
     known = {tensor.name: tensor for tensor in tensors}
-    layers: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
+    layers: dict[str, dict[str, Tensor]] = defaultdict(dict)
     changed: dict[str, Tensor] = {}
     for tensor in tensors:
         if tensor.affine is not None:
-            changed |= _affine(tensor, tensor.affine, known)
+            changed |= dequantise_onnx(tensor, tensor.affine, known)
         if match := ROLE.match(tensor.name):
             layers[match["layer"] or ""][match["role"]] = tensor
     for layer, members in layers.items():
@@ -98,24 +99,12 @@ def _layer(layer: str, members: dict[str, Tensor], config: Mapping) -> dict[str,
         shape, how, compute = made
         name = f"{layer}.weight" if layer else "weight"
         used = {role: tensor for role, tensor in extra.items() if tensor.read is not None}
-        whole = _made(name, shape, how, {"weight": weight} | used, compute, owner=weight.owner)
+        whole = made_tensor(name, shape, how, {"weight": weight} | used, compute, owner=weight.owner)
         rest = {tensor.name: replace(tensor, skip=f"part of the quantised weight {name}") for tensor in extra.values()}
         return {weight.name: whole} | rest
     else:
-        reason = f"quantised: {weight.dtype} {weight.shape} with {', '.join(extra)} {LAYOUT}"
+        reason = f"quantised: {weight.dtype} {weight.shape} with {', '.join(extra)} {UNREAD}"
     return {tensor.name: replace(tensor, skip=tensor.skip or reason) for tensor in members.values()}
-
-
-def _made(name, shape, how, members: dict[str, Tensor], compute: Callable, owner: Owner | None = None) -> Tensor:
-    def read():
-        return compute({role: read_stored(tensor) for role, tensor in members.items()}).astype(np.float32, copy=False)
-
-    names = tuple(tensor.name for tensor in members.values())
-    return Tensor(name, tuple(shape), "float32", read, owner=owner, members=names, made=f"quantised, {how}")
-
-
-def _floats(tensor: Tensor, array: np.ndarray) -> np.ndarray:
-    return as_floats(array, tensor.dtype).astype(np.float32, copy=False)
 
 
 def _unpacked(words: np.ndarray, bits: int, axis: int) -> np.ndarray:
@@ -135,14 +124,14 @@ def _gptq_or_awq(weight, extra, config):
     mine = f"qweight {weight.shape} and scales {scales.shape}"
     options = config.get("quantization_config") if isinstance(config.get("quantization_config"), Mapping) else {}
     if weight.shape[1] == n_out:  # GPTQ packs along the inputs
-        indices, n_in = extra.get("g_idx"), 0
+        indices, n_in = extra.get("g_idx"), None
         if indices is not None and len(indices.shape) == 1:
             n_in = indices.shape[0]
         bits = options.get("bits") or (weight.shape[0] * 32 / n_in if n_in else None)
         if bits is None and zeros is not None and len(zeros.shape) == 2:
             bits = zeros.shape[1] * 32 / n_out
         if bits not in (2, 4, 8):
-            return f"GPTQ of {mine}, whose bits are not told" if bits is None else f"GPTQ of {bits:g} bits {LAYOUT}"
+            return f"GPTQ of {mine}, whose bits are not told" if bits is None else f"GPTQ of {bits:g} bits {UNREAD}"
         bits = int(bits)
         n_in = weight.shape[0] * 32 // bits
         if n_in % group_count or (indices is not None and indices.shape != (n_in,)):
@@ -155,10 +144,11 @@ def _gptq_or_awq(weight, extra, config):
             q = _unpacked(arrays["weight"], bits, 0)
             groups = arrays["g_idx"].astype(np.int64) if indices is not None else np.arange(n_in) // (n_in // group_count)
             if groups.min() < 0 or groups.max() >= group_count:
-                raise WeightsError("its g_idx points outside its groups")
+                msg = "its g_idx points outside its groups"
+                raise WeightsError(msg)
             middle = np.full((group_count, n_out), 2 ** (bits - 1))
             zero = middle if zeros is None else _unpacked(arrays["qzeros"], bits, 1) + first
-            scale = _floats(scales, arrays["scales"])
+            scale = as_float32(scales, arrays["scales"])
             return (scale[groups] * (q - zero[groups])).T
 
         return (n_out, n_in), f"GPTQ of {bits} bits", compute
@@ -173,7 +163,7 @@ def _gptq_or_awq(weight, extra, config):
                 return _unpacked(words, 4, 1).reshape(len(words), -1, 8)[:, :, order].reshape(len(words), -1)
 
             groups = np.arange(n_in) // (n_in // group_count)
-            scale = _floats(scales, arrays["scales"])
+            scale = as_float32(scales, arrays["scales"])
             return (scale[groups] * (ordered(arrays["weight"]) - ordered(arrays["qzeros"])[groups])).T
 
         return (n_out, n_in), "AWQ of 4 bits", compute
@@ -184,11 +174,9 @@ def _mlx(weight, extra, config):
     scales, biases = extra.get("scales"), extra.get("biases")
     if scales is None or biases is None or weight.dtype not in ("uint32", "int32") or len(weight.shape) != 2:
         return None
-    told = config.get("quantization")
-    options = dict(told) if isinstance(told, Mapping) else {}
+    options = config.get("quantization") if isinstance(config.get("quantization"), Mapping) else {}
     own = options.get(weight.name.removesuffix(".weight"))
-    if isinstance(own, Mapping):
-        options |= own
+    options = options | own if isinstance(own, Mapping) else options
     bits, group = options.get("bits"), options.get("group_size")
     mine = f"MLX's weight {weight.shape} with scales {scales.shape}"
     if bits not in (2, 4, 8) or not isinstance(group, int) or group < 1:
@@ -199,7 +187,7 @@ def _mlx(weight, extra, config):
 
     def compute(arrays):
         q = _unpacked(arrays["weight"], bits, 1).reshape(n_out, -1, group)
-        scale, bias = _floats(scales, arrays["scales"]), _floats(biases, arrays["biases"])
+        scale, bias = as_float32(scales, arrays["scales"]), as_float32(biases, arrays["biases"])
         return (scale[:, :, None] * q + bias[:, :, None]).reshape(n_out, n_in)
 
     return (n_out, n_in), f"MLX of {bits} bits", compute
@@ -211,7 +199,7 @@ def _packed(weight, extra, config):
     if not weight.name.endswith("weight_packed"):
         return None
     if scale is None or weight.dtype != "int32" or len(weight.shape) != 2 or {"weight_zero_point", "weight_g_idx"} & set(extra):
-        return f"compressed {weight.dtype} {weight.shape} with {', '.join(extra)} {LAYOUT}"
+        return f"compressed {weight.dtype} {weight.shape} with {', '.join(extra)} {UNREAD}"
     if shape is None or shape.size != 2 or not shape.read:
         return "compressed tensors without their weight_shape"
     n_out, n_in = (int(n) for n in read_stored(shape).ravel())
@@ -221,7 +209,7 @@ def _packed(weight, extra, config):
 
     def compute(arrays):
         q = _unpacked(arrays["weight"], bits, 1)[:, :n_in] - 2 ** (bits - 1)
-        factor = _floats(scale, arrays["weight_scale"])
+        factor = as_float32(scale, arrays["weight_scale"])
         return (q.reshape(n_out, factor.shape[1], -1) * factor[:, :, None]).reshape(n_out, n_in)
 
     return (n_out, n_in), f"compressed tensors of {bits} bits", compute
@@ -240,19 +228,19 @@ def _four_bit(weight, extra, config):
         return f"bitsandbytes' state cannot be read ({error})"
     size, absmax = int(np.prod(shape)), extra.get("weight.absmax")
     if weight.dtype != "uint8" or absmax is None or "weight.quant_map" not in extra or block < 1 or min(shape, default=0) < 1:
-        return f"bitsandbytes' {weight.dtype} with {', '.join(extra)} {LAYOUT}"
+        return f"bitsandbytes' {weight.dtype} with {', '.join(extra)} {UNREAD}"
     if weight.size != -(-size // 2) or absmax.size != -(-size // block):
         return f"bitsandbytes' {weight.shape} with {absmax.size} blocks do not fit {shape}"
 
     def compute(arrays):
-        values = _floats(extra["weight.quant_map"], arrays["weight.quant_map"]).ravel()
+        values = as_float32(extra["weight.quant_map"], arrays["weight.quant_map"]).ravel()
         largest = arrays["weight.absmax"].ravel()
         if nested:
-            levels = _floats(extra["weight.nested_quant_map"], arrays["weight.nested_quant_map"]).ravel()[largest]
-            outer = _floats(extra["weight.nested_absmax"], arrays["weight.nested_absmax"]).ravel()
+            levels = as_float32(extra["weight.nested_quant_map"], arrays["weight.nested_quant_map"]).ravel()[largest]
+            outer = as_float32(extra["weight.nested_absmax"], arrays["weight.nested_absmax"]).ravel()
             largest = levels * np.repeat(outer, int(nested))[: len(levels)] + np.float32(offset)
         else:
-            largest = _floats(absmax, largest)
+            largest = as_float32(absmax, largest)
         codes = arrays["weight"].ravel()
         codes = np.stack([codes >> 4, codes & 15], axis=1).ravel()[:size]
         return (values[codes] * np.repeat(largest, block)[:size]).reshape(shape)
@@ -268,8 +256,8 @@ def _scaled(weight, extra, config):
     if row := extra.get("SCB", extra.get("weight.SCB")):
         if weight.dtype != "int8" or row.shape != (weight.shape[0],):
             return f"bitsandbytes' {weight.dtype} {weight.shape} with SCB {row.shape}"
-        scb = "SCB" if "SCB" in extra else "weight.SCB"
-        rows = lambda arrays: arrays["weight"] * (_floats(row, arrays[scb]) / 127)[:, None]  # noqa: E731
+        role = "SCB" if "SCB" in extra else "weight.SCB"
+        rows = lambda arrays: arrays["weight"] * (as_float32(row, arrays[role]) / 127)[:, None]  # noqa: E731
         return weight.shape, "bitsandbytes of 8 bits", rows
     role = next((role for role in ("weight_scale_inv", "weight_scale", "scale") if role in extra), None)
     if role is None or extra[role].dtype not in FLOATS or "weight_scale_2" in extra:
@@ -285,9 +273,9 @@ def _scaled(weight, extra, config):
         return np.repeat(np.repeat(array, blocks[0], axis=0)[:n_out], blocks[1], axis=1)[:, :n_in]
 
     def compute(arrays):
-        q = _floats(weight, arrays["weight"])
+        q = as_float32(weight, arrays["weight"])
         q = q - spread(arrays["weight_zero_point"].astype(np.float32)) if zero is not None else q
-        return q * spread(_floats(scale, arrays[role]))
+        return q * spread(as_float32(scale, arrays[role]))
 
     how = "float8" if small_float else "int8"
     return weight.shape, f"{how} with scales of {' x '.join(map(str, blocks))} entries", compute
@@ -316,7 +304,7 @@ def _block(shape, scales, config):
 def _mxfp4(layer: str, blocks: Tensor, scales: Tensor) -> dict[str, Tensor]:
     """gpt-oss's experts: pairs of codes, the low half first, sixteen bytes a block of 32 inputs, and a power of two for each."""
     if blocks.dtype != "uint8" or scales.dtype != "uint8" or blocks.shape[:-1] != scales.shape or len(blocks.shape) != 4:
-        reason = f"quantised: {blocks.dtype} {blocks.shape} with scales {scales.shape} {LAYOUT}"
+        reason = f"quantised: {blocks.dtype} {blocks.shape} with scales {scales.shape} {UNREAD}"
         return {tensor.name: replace(tensor, skip=reason) for tensor in (blocks, scales)}
     experts, n_out, groups, half = blocks.shape
     shape = (experts, n_out, groups * half * 2)
@@ -327,68 +315,5 @@ def _mxfp4(layer: str, blocks: Tensor, scales: Tensor) -> dict[str, Tensor]:
         return np.ldexp(pairs, arrays["scales"].astype(np.int32)[..., None] - 127).reshape(shape)
 
     ground = Owner("stack", "outputs first", {}, "MXFP4, which packs along the inputs")
-    whole = _made(layer, shape, "MXFP4", {"weight": blocks, "scales": scales}, compute, owner=ground)
+    whole = made_tensor(layer, shape, "MXFP4", {"weight": blocks, "scales": scales}, compute, owner=ground)
     return {blocks.name: whole, scales.name: replace(scales, skip=f"part of the quantised weight {layer}")}
-
-
-def _affine(tensor: Tensor, affine: Affine, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """An integer tensor of ONNX with its scale and zero point."""
-    scale, zero = known.get(affine.scale), known.get(affine.zero)
-    if tensor.owner is not None and tensor.owner.type == "onnx MatMulNBits":
-        return _few_bits(tensor, tensor.owner, scale, zero)
-    if scale is None or scale.dtype not in FLOATS or (affine.zero and zero is None):
-        return {tensor.name: replace(tensor, skip=f"quantised: {tensor.dtype} whose scale is computed, not stored")}
-    axis, block = affine.axis % max(len(tensor.shape), 1), affine.block
-
-    def spread(array):
-        if array.size == 1:
-            return array.reshape(())
-        if block:
-            return np.repeat(array, block, axis=axis)
-        return array.reshape([-1 if i == axis else 1 for i in range(len(tensor.shape))])
-
-    def compute(arrays):
-        q = arrays["weight"].astype(np.float32)
-        if zero is not None:
-            q -= spread(arrays["zero"].astype(np.float32))
-        return (q * spread(_floats(scale, arrays["scale"]))).reshape(tensor.shape)
-
-    members = {"weight": tensor, "scale": scale} | ({"zero": zero} if zero is not None else {})
-    whole = _made(tensor.name, tensor.shape, f"{tensor.dtype} with ONNX's scales", members, compute, owner=tensor.owner)
-    parts = [part for part in (scale, zero) if part is not None]
-    return {tensor.name: whole} | {p.name: replace(p, skip=f"scale or zero point of {tensor.name}") for p in parts}
-
-
-def _few_bits(tensor: Tensor, node: Owner, scale: Tensor | None, zero: Tensor | None) -> dict[str, Tensor]:
-    """onnxruntime's MatMulNBits: rows of blocks, packed with the lowest bits first, as are their zero points."""
-    options = node.options
-    n_out, n_in, bits, block = (int(options.get(key) or 0) for key in ("N", "K", "bits", "block_size"))
-    parts = [part for part in (scale, zero) if part is not None]
-    count = -(-n_in // block) if block else 0
-    fits = tensor.dtype == "uint8" and tensor.size * 8 == n_out * count * block * bits
-    if (
-        bits not in (2, 4, 8)
-        or not fits
-        or scale is None
-        or scale.size != n_out * count
-        or (zero is not None and zero.dtype != "uint8")
-    ):
-        reason = f"quantised: MatMulNBits of {bits} bits, {tensor.dtype} {tensor.shape} {LAYOUT}"
-        return {part.name: replace(part, skip=reason) for part in (tensor, *parts)}
-
-    def unpacked(words):
-        shifted = words[..., None] >> np.arange(0, 8, bits, dtype=np.uint8) & np.uint8(2**bits - 1)
-        return shifted.reshape(*words.shape[:-1], -1).astype(np.float32)
-
-    def compute(arrays):
-        q = unpacked(arrays["weight"].reshape(n_out, -1)).reshape(n_out, count, block)
-        middle = np.float32(2 ** (bits - 1))
-        if zero is not None:
-            middle = unpacked(arrays["zero"].reshape(n_out, -1))[:, :count, None]
-        factor = _floats(scale, arrays["scale"]).reshape(n_out, count, 1)
-        return ((q - middle) * factor).reshape(n_out, -1)[:, :n_in]
-
-    members = {"weight": tensor, "scale": scale} | ({"zero": zero} if zero is not None else {})
-    owner = Owner("torch Linear", "weight", {}, node.ground)
-    whole = _made(tensor.name, (n_out, n_in), f"{bits} bits in ONNX", members, compute, owner=owner)
-    return {tensor.name: whole} | {p.name: replace(p, skip=f"scale or zero point of {tensor.name}") for p in parts}

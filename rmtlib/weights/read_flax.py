@@ -24,7 +24,8 @@ class _Packed:
         self.shape, self.dtype, self.data = tuple(int(n) for n in shape), str(dtype), data
         width = 2 if self.dtype == "bfloat16" else np.dtype(self.dtype).itemsize
         if np.dtype("u2" if self.dtype == "bfloat16" else self.dtype).hasobject or width * math.prod(self.shape) != len(data):
-            raise ValueError(f"an array of {self.shape} {self.dtype} has {len(data)} bytes")
+            msg = f"an array of {self.shape} {self.dtype} has {len(data)} bytes"
+            raise ValueError(msg)
 
     def __array__(self, dtype=None, copy=None):
         code = "<u2" if self.dtype == "bfloat16" else np.dtype(self.dtype).newbyteorder("<")
@@ -44,10 +45,12 @@ def read_flax(path: Path) -> list[Tensor]:
     try:
         content = _joined(msgpack.unpackb(path.read_bytes(), ext_hook=unpack, raw=False, strict_map_key=False))
         if not isinstance(content, Mapping):
-            raise ValueError(f"it holds a {type(content).__name__}, not a dictionary")
+            msg = f"it holds a {type(content).__name__}, not a dictionary"
+            raise ValueError(msg)
         return read_arrays(choose(content)[1])
     except Exception as error:
-        raise WeightsError(f"{path} is not a whole Flax file: {str(error) or type(error).__name__}") from error
+        msg = f"{path} is not a whole Flax file: {str(error) or type(error).__name__}"
+        raise WeightsError(msg) from error
 
 
 def _joined(value):

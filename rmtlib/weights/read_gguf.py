@@ -22,7 +22,8 @@ def read_gguf(path: Path) -> list[Tensor]:
         reader = gguf.GGUFReader(path)
         return sorted((_tensor(gguf, found) for found in reader.tensors), key=natural)
     except Exception as error:  # the reader meets damage with whatever numpy raises
-        raise WeightsError(f"{path} is not a whole GGUF file: {str(error) or type(error).__name__}") from error
+        msg = f"{path} is not a whole GGUF file: {str(error) or type(error).__name__}"
+        raise WeightsError(msg) from error
 
 
 def _check_counts(path: Path) -> None:
@@ -31,7 +32,8 @@ def _check_counts(path: Path) -> None:
         header = file.read(24)
     counts = [int.from_bytes(header[start : start + 8], "little") for start in (8, 16)]
     if len(header) < 24 or sum(counts) * 12 > path.stat().st_size:
-        raise WeightsError(f"{path} is not a whole GGUF file: it claims {counts[0]} tensors and {counts[1]} entries")
+        msg = f"{path} is not a whole GGUF file: it claims {counts[0]} tensors and {counts[1]} entries"
+        raise WeightsError(msg)
 
 
 def _tensor(gguf, found) -> Tensor:

@@ -10,7 +10,6 @@ import weakref
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -63,7 +62,8 @@ def read_keras_archive(path: Path) -> list[Tensor]:
         raise
     except Exception as error:
         reason = str(error) or type(error).__name__
-        raise WeightsError(f"{path} is not a whole .keras file with a model.weights.h5: {reason}") from error
+        msg = f"{path} is not a whole .keras file with a model.weights.h5: {reason}"
+        raise WeightsError(msg) from error
     return read_hdf5(path, unpacked, config)
 
 
@@ -98,7 +98,7 @@ def read_hdf5(path: Path, content=None, config: Mapping | None = None) -> list[T
         file = h5py.File(content or path, "r")
         if content is not None:
             weakref.finalize(file, content.close)
-        datasets: dict[str, Any] = {}
+        datasets: dict = {}
         file.visititems(lambda key, found: datasets.setdefault(key, found) and None if isinstance(found, h5py.Dataset) else None)
         if config is None:
             told = file.attrs.get("model_config", "")
@@ -107,7 +107,8 @@ def read_hdf5(path: Path, content=None, config: Mapping | None = None) -> list[T
     except Exception as error:  # HDF5 meets damage with whatever its parts raise
         if content is not None:
             content.close()
-        raise WeightsError(f"{path} is not a whole HDF5 file: {str(error) or type(error).__name__}") from error
+        msg = f"{path} is not a whole HDF5 file: {str(error) or type(error).__name__}"
+        raise WeightsError(msg) from error
     return sorted(tensors, key=natural)
 
 
@@ -162,10 +163,9 @@ def _names(file, group: str) -> list[str]:
     for i, part in enumerate(parts[:-1]):
         own = "/".join([*parts[: i + 1], "vars"])
         if own in file:
-            told = file[own].attrs.get("name", part)
-            part = told.decode() if isinstance(told, bytes) else str(told)
+            part = file[own].attrs.get("name", part)
         if part != "layers":
-            names.append(part)
+            names.append(part.decode() if isinstance(part, bytes) else str(part))
     return names
 
 
@@ -195,7 +195,7 @@ def _checked(options: Mapping) -> dict:
 
 def read_keras_model(model) -> list[Tensor]:
     """The variables of a live model, each with the class of its layer."""
-    owners: dict[int, Owner] = {}
+    owners: dict = {}
 
     def visit(layer):
         parts = [part for part in getattr(layer, "_flatten_layers", lambda **_: ())(include_self=False, recursive=False)]

@@ -29,7 +29,8 @@ def read_npz(path: Path) -> list[Tensor]:
         with zipfile.ZipFile(path) as archive:
             return [_member(path, archive, member) for member in archive.infolist() if not member.is_dir()]
     except Exception as error:  # zipfile and numpy's parser of headers have many ways to find damage
-        raise WeightsError(f"{path} is not a whole .npz file of arrays: {str(error) or type(error).__name__}") from error
+        msg = f"{path} is not a whole .npz file of arrays: {str(error) or type(error).__name__}"
+        raise WeightsError(msg) from error
 
 
 def _member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Tensor:
@@ -51,7 +52,8 @@ def read_npy(path: Path) -> list[Tensor]:
         with open(path, "rb") as file:
             shape, dtype = _header(file)
     except Exception as error:
-        raise WeightsError(f"{path} is not a whole .npy file: {str(error) or type(error).__name__}") from error
+        msg = f"{path} is not a whole .npy file: {str(error) or type(error).__name__}"
+        raise WeightsError(msg) from error
 
     def read():
         with open(path, "rb") as file:

@@ -20,14 +20,12 @@ INTEGERS = {"MatMulInteger": 1, "ConvInteger": 0}  # and the axis of their outpu
 QUANTISED = {"QLinearConv": (3, 4, 5), "QLinearMatMul": (3, 4, 5), "QGemm": (3, 4, 5)}
 # Inputs that are scales and zero points, whatever their names.
 SCALES: dict[str, tuple[int, ...]] = {
-    "DequantizeLinear": (1, 2),
-    "QuantizeLinear": (1, 2),
-    "MatMulInteger": (2, 3),
-    "ConvInteger": (2, 3),
-    "MatMulNBits": (2, 3),
+    **dict.fromkeys(("DequantizeLinear", "QuantizeLinear"), (1, 2)),
+    **dict.fromkeys(("MatMulInteger", "ConvInteger", "MatMulNBits", "DynamicQuantizeMatMul"), (2, 3)),
+    **dict.fromkeys(("QLinearConv", "QLinearMatMul"), (1, 2, 4, 5, 6, 7)),
+    "QGemm": (1, 2, 4, 5, 7, 8),
+    "DynamicQuantizeLSTM": (8, 9, 10, 11),
 }
-SCALES |= {"QLinearConv": (1, 2, 4, 5, 6, 7), "QLinearMatMul": (1, 2, 4, 5, 6, 7), "QGemm": (1, 2, 4, 5, 7, 8)}
-SCALES |= {"DynamicQuantizeMatMul": (2, 3), "DynamicQuantizeLSTM": (8, 9, 10, 11)}
 DTYPES = {"FLOAT": "float32", "DOUBLE": "float64"}
 
 
@@ -43,6 +41,9 @@ def read_onnx(path: Path) -> list[Tensor]:
         uses = _uses(graphs)
         tensors, names = [], set()
         for prefix, graph, name, tensor in stored:
+            if not isinstance(name, str):  # which protobuf gives as bytes
+                msg = f"{path} is not a whole ONNX file: the name {name!r} is no text"
+                raise WeightsError(msg)
             # Names of inner graphs hide outer ones; two branches may hold the same.
             unique = name if name not in names else f"{prefix}{name}"
             while unique in names:
@@ -52,11 +53,12 @@ def read_onnx(path: Path) -> list[Tensor]:
     except WeightsError:
         raise
     except Exception as error:  # protobuf's errors, whose module onnx does not promise
-        raise WeightsError(f"{path} is not a whole ONNX file: {str(error) or type(error).__name__}") from error
+        msg = f"{path} is not a whole ONNX file: {str(error) or type(error).__name__}"
+        raise WeightsError(msg) from error
     return tensors
 
 
-def _graphs(graph, prefix: str) -> Iterator[tuple[str, object]]:
+def _graphs(graph, prefix: str) -> Iterator[tuple[str, Any]]:
     """A graph and all inside its nodes, each with a prefix that tells it from others."""
     yield prefix, graph
     for i, node in enumerate(graph.node):
@@ -82,8 +84,8 @@ def _uses(graphs) -> dict[tuple[int, str], tuple[str, int, dict]]:
     scopes: list[tuple[str, Any, dict]] = []
     for prefix, graph in graphs:
         # What a name stands for: a stored tensor and the order of its axes, in this graph or in one around it.
-        around = (scope for before, _, scope in reversed(scopes) if prefix != before and prefix.startswith(before))
-        scope: dict = dict(next(around, {}))
+        outer: dict = next((scope for before, _, scope in reversed(scopes) if prefix != before and prefix.startswith(before)), {})
+        scope = dict(outer)
         scope |= {name: ((id(graph), name), tuple(range(len(tensor.dims))), None) for name, tensor in _stored(graph)}
         scopes.append((prefix, graph, scope))
         for node in graph.node:
@@ -92,11 +94,11 @@ def _uses(graphs) -> dict[tuple[int, str], tuple[str, int, dict]]:
 
 
 def _visit(node, scope: dict, uses: dict) -> None:
-    options = {attribute.name: _value(attribute) for attribute in node.attribute}
+    options: dict[str, Any] = {attribute.name: _value(attribute) for attribute in node.attribute}
     sources = [scope.get(name) for name in node.input]
     first = sources[0] if sources else None
-    for place in SCALES.get(node.op_type, ()):
-        if place < len(sources) and (source := sources[place]):
+    for place, source in enumerate(sources):
+        if source is not None and place in SCALES.get(node.op_type, ()):
             uses.setdefault(source[0], (SCALE, place, {}))
     if first is not None and node.op_type in PASSING:
         scope[node.output[0]] = first
@@ -152,11 +154,11 @@ def _value(attribute):
     return list(attribute.ints) if attribute.type == 7 else None
 
 
-def _tensor(onnx, path: Path, name: str, tensor, use) -> Tensor:
+def _tensor(onnx, path: Path, name: str, tensor, use: tuple[str, int, dict[str, Any]] | None) -> Tensor:
     kind = onnx.TensorProto.DataType.Name(tensor.data_type)
     dtype = DTYPES.get(kind, kind.lower())
-    type_, place, options = ("", 0, {}) if use is None else use
-    affine = options.pop("affine", None)
+    type_, place, options = use if use is not None else ("", 0, {})
+    affine = options.get("affine")
     owner = None
     if knows(f"onnx {type_}"):
         owner = Owner(f"onnx {type_}", str(place), options, f"ONNX node {type_}, input {place}")
@@ -165,7 +167,8 @@ def _tensor(onnx, path: Path, name: str, tensor, use) -> Tensor:
         try:
             return np.array(onnx.numpy_helper.to_array(tensor, base_dir=str(path.parent)))
         except onnx.checker.ValidationError as error:
-            raise WeightsError(f"tensor {name!r} of {path} lies in a file that cannot be read: {error}") from error
+            msg = f"tensor {name!r} of {path} lies in a file that cannot be read: {error}"
+            raise WeightsError(msg) from error
 
     dims = tuple(int(n) for n in tensor.dims)
     skip = "it claims a negative length" if any(n < 0 for n in dims) else None

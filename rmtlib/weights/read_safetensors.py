@@ -28,7 +28,8 @@ def read_safetensors(path: Path) -> list[Tensor]:
         with safe_open(path, framework="numpy"):
             pass
     except SafetensorError as error:
-        raise WeightsError(f"{path} is not a whole safetensors file ({error}); download or write it again") from error
+        msg = f"{path} is not a whole safetensors file ({error}); download or write it again"
+        raise WeightsError(msg) from error
     with open(path, "rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(start - 8))
@@ -37,7 +38,8 @@ def read_safetensors(path: Path) -> list[Tensor]:
     def reader(shape, dtype, offset):
         def read():
             if dtype not in CODES:
-                raise WeightsError(f"dtype {dtype} is none that is read")
+                msg = f"dtype {dtype} is none that is read"
+                raise WeightsError(msg)
             return np.fromfile(path, CODES[dtype], math.prod(shape), offset=start + offset).reshape(shape)
 
         return read

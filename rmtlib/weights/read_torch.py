@@ -38,10 +38,12 @@ def read_torch(path: Path) -> list[Tensor]:
     if hasattr(content, "detach"):
         return read_arrays({path.stem: content})
     if not isinstance(content, Mapping):
-        raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary of tensors; {REMEDY}")
+        msg = f"{path} holds a {type(content).__name__}, not a dictionary of tensors; {REMEDY}"
+        raise WeightsError(msg)
     chosen, weights = choose(content)
     if next(nested(weights), None) is None:
-        raise WeightsError(f"{path} holds no dictionary of tensors; {REMEDY}")
+        msg = f"{path} holds no dictionary of tensors; {REMEDY}"
+        raise WeightsError(msg)
     tensors = read_arrays(weights)
     others = [(name, array) for name, array in nested(_without(content, weights)) if chosen]
     return tensors + [Tensor(n, tuple(a.shape), "", skip=f"not in the checkpoint's {chosen!r}") for n, a in others]
@@ -59,7 +61,8 @@ def _without(content: Mapping, weights: Mapping) -> dict:
 def _load(path: Path, members: list[str]):
     torch = require("torch", path)
     if tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 6):
-        raise WeightsError(f"reading {path} needs torch 2.6 or newer: older ones can be made to run code from a file of weights")
+        msg = f"reading {path} needs torch 2.6 or newer: older ones can be made to run code from a file of weights"
+        raise WeightsError(msg)
     state = next((name for name in members if name.endswith("serialized_state_dict.pt")), None)
     source: Path | io.BytesIO = path
     mapped = bool(members)
@@ -76,10 +79,12 @@ def _load(path: Path, members: list[str]):
         asked = re.search(r"(?:GLOBAL|Unsupported class|function) ([\w.]+\.[\w.]+)", str(error))
         named = f" ({asked[1]})" if asked else ""
         refused = f"was refused: its pickle asks for code, of which nothing was run{named}, or is damaged"
-        raise WeightsError(f"{path} {refused}; {REMEDY}") from error
+        msg = f"{path} {refused}; {REMEDY}"
+        raise WeightsError(msg) from error
     except Exception as error:  # torch's loader meets damage with whatever its parts raise
         reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
-        raise WeightsError(f"{path} cannot be read as a torch checkpoint ({reason}); download it again, or {REMEDY}") from error
+        msg = f"{path} cannot be read as a torch checkpoint ({reason}); download it again, or {REMEDY}"
+        raise WeightsError(msg) from error
 
 
 def _harmless() -> list:
@@ -87,7 +92,7 @@ def _harmless() -> list:
     from numpy._core import multiarray
 
     harmless: list = [np.dtype, np.ndarray]
-    for function in (multiarray.scalar, multiarray._reconstruct):  # noqa: SLF001
+    for function in (multiarray.scalar, multiarray._reconstruct):
         harmless += [(function, f"numpy.{core}.multiarray.{function.__name__}") for core in ("core", "_core")]
     return harmless + [value for name, value in vars(np.dtypes).items() if name.endswith("DType") and name != "ObjectDType"]
 

@@ -53,7 +53,7 @@ class _Object:
         self.state = state if isinstance(state, dict) else {"state": state}
 
 
-class _Reader(pickle._Unpickler):  # noqa: SLF001
+class _Reader(pickle._Unpickler):
     """An unpickler that makes containers and places of tensors alone: the one in Python, whose memory damage cannot fill."""
 
     def find_class(self, module, name):
@@ -62,7 +62,7 @@ class _Reader(pickle._Unpickler):  # noqa: SLF001
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda storage, offset, shape, strides, *_: _stored(storage, offset, shape, strides)
+            return lambda storage, offset, shape, strides, *_: _Stored(*storage, int(offset), _whole(shape), _whole(strides))
         if (module, name) == ("torch._utils", "_rebuild_qtensor"):
             return lambda storage, offset, shape, *_: _Stored("quantised", "", 0, _whole(shape), ())
         if (module, name) == ("collections", "OrderedDict"):
@@ -74,11 +74,6 @@ class _Reader(pickle._Unpickler):  # noqa: SLF001
     def persistent_load(self, pid):
         _, dtype, member, *_ = pid
         return dtype, str(member)
-
-
-def _stored(storage, offset, shape, strides) -> _Stored:
-    dtype, member = storage
-    return _Stored(dtype, member, int(offset), _whole(shape), _whole(strides))
 
 
 def _whole(numbers) -> tuple[int, ...]:
@@ -95,7 +90,8 @@ def read_torchscript(path: Path) -> list[Tensor]:
         whole = _Reader(io.BytesIO(content)).load()
         found = list(_walk(whole, ""))
     except Exception as error:  # whatever bytes a pickle holds
-        raise WeightsError(f"{path} is not a whole TorchScript archive: {str(error) or type(error).__name__}") from error
+        msg = f"{path} is not a whole TorchScript archive: {str(error) or type(error).__name__}"
+        raise WeightsError(msg) from error
     tensors: list[Tensor] = []
     seen: dict[tuple, str] = {}
     for name, stored in found:
@@ -109,7 +105,8 @@ def read_torchscript(path: Path) -> list[Tensor]:
 
 def _walk(value, name: str, depth: int = 0):
     if depth > 100:
-        raise WeightsError("its modules are nested too deeply")
+        msg = "its modules are nested too deeply"
+        raise WeightsError(msg)
     if isinstance(value, _Stored):
         yield name, value
     elif isinstance(value, _Object | dict | list | tuple):
@@ -127,7 +124,8 @@ def read_exported(path: Path) -> list[Tensor]:
             config, folder = json.loads(archive.read(listed))["config"], listed.rpartition("/")[0]
         return [_exported(path, folder, name, entry) for name, entry in config.items()]
     except Exception as error:
-        raise WeightsError(f"{path} is not a whole exported program: {str(error) or type(error).__name__}") from error
+        msg = f"{path} is not a whole exported program: {str(error) or type(error).__name__}"
+        raise WeightsError(msg) from error
 
 
 def _exported(path: Path, folder: str, name: str, entry: dict) -> Tensor:
@@ -149,10 +147,12 @@ def _reader(path: Path, member: str, stored: _Stored):
             check_member(path, archive.getinfo(member))
             flat = np.frombuffer(archive.read(member), code)
         if len(stored.strides) != len(stored.shape) or min((*stored.shape, *stored.strides, stored.offset)) < 0:
-            raise WeightsError("its shape and strides do not go together")
+            msg = "its shape and strides do not go together"
+            raise WeightsError(msg)
         last = stored.offset + sum((n - 1) * step for n, step in zip(stored.shape, stored.strides, strict=True))
         if math.prod(stored.shape) and last >= len(flat):
-            raise WeightsError(f"it ends at entry {last} of {len(flat)}")
+            msg = f"it ends at entry {last} of {len(flat)}"
+            raise WeightsError(msg)
         strides = [step * flat.itemsize for step in stored.strides]
         return np.array(np.lib.stride_tricks.as_strided(flat[stored.offset :], stored.shape, strides))
 

@@ -34,16 +34,9 @@ READERS: dict[str, Callable[[Path], list[Tensor]]] = {
     ".safetensors": read_safetensors,
 }
 UNBOUNDED = (read_onnx, read_gguf, read_safetensors)  # which read no more than lies in a file
-ALONE = (
-    "model.safetensors",
-    "pytorch_model.bin",
-    "adapter_model.safetensors",
-    "adapter_model.bin",
-    "flax_model.msgpack",
-    "diffusion_pytorch_model.safetensors",
-    "diffusion_pytorch_model.bin",
-    "tf_model.h5",
-    "model.onnx",
+ALONE = (  # names of the one file of weights in a folder, the better ones first
+    *("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin", "flax_model.msgpack"),
+    *("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin", "tf_model.h5", "model.onnx"),
 )
 
 
@@ -79,7 +72,8 @@ def open_source(source, initial: bool) -> Source:
     if isinstance(source, str | os.PathLike):
         path = Path(source)
         if not path.exists():
-            raise WeightsError(f"{path} does not exist")
+            msg = f"{path} does not exist"
+            raise WeightsError(msg)
         opened = _open_folder(path) if path.is_dir() else Source(_open_file(path), _config(path))
         if opened.tensors and all(tensor.name.startswith(("initial.", "trained.")) for tensor in opened.tensors):
             return Source(_run(opened.tensors, initial, path))
@@ -90,19 +84,22 @@ def open_source(source, initial: bool) -> Source:
     elif isinstance(source, Mapping):
         opened = Source(read_arrays(choose(source)[1]))
     else:
-        raise WeightsError(f"path_or_model must be a path, a run, a model or a mapping of arrays; got {called(source)}")
+        msg = f"path_or_model must be a path, a run, a model or a mapping of arrays; got {called(source)}"
+        raise WeightsError(msg)
     if initial:
-        raise WeightsError(f"initial=True needs a run, which keeps its initial weights; {called(source)} is none")
+        msg = f"initial=True needs a run, which keeps its initial weights; {called(source)} is none"
+        raise WeightsError(msg)
     return opened
 
 
 def _open_folder(path: Path) -> Source:
     kinds = ("*.safetensors.index.json", "*.bin.index.json", "*.index.json")
-    indices = next((found for kind in kinds if (found := sorted(path.glob(kind)))), [])
+    indices = next((found for found in (sorted(path.glob(kind)) for kind in kinds) if found), [])
     if len(indices) == 1:
         return Source(_sharded(indices[0]), _config(indices[0]))
     if indices:
-        raise WeightsError(f"{path} has several indices, give one of them: {', '.join(i.name for i in indices)}")
+        msg = f"{path} has several indices, give one of them: {', '.join(i.name for i in indices)}"
+        raise WeightsError(msg)
     if any((path / file).exists() for file in ("run.json", "weights.safetensors", "checkpoint.safetensors")):
         return Source(_run_folder(path))
     if (path / "model_index.json").is_file():
@@ -114,18 +111,21 @@ def _open_folder(path: Path) -> Source:
     if len(shards) == 1:
         return Source(_open_file(shards[0]), _config(shards[0]))
     if (path / "saved_model.pb").is_file():
-        raise WeightsError(f"folder {path} is a SavedModel: load it by tf.keras.models.load_model and save the weights as .keras")
+        msg = f"folder {path} is a SavedModel: load it by tf.keras.models.load_model and save the weights as .keras"
+        raise WeightsError(msg)
     if path.suffix in (".mlpackage", ".mlmodelc"):
-        raise WeightsError(f"folder {path} is not read: it is Core ML: give the model that it was converted from")
+        msg = f"folder {path} is not read: it is Core ML: give the model that it was converted from"
+        raise WeightsError(msg)
     if (path / ".metadata").is_file() and any(path.glob("*.distcp")):
         convert = "python -m torch.distributed.checkpoint.format_utils dcp_to_torch"
-        raise WeightsError(f"folder {path} holds a checkpoint of torch.distributed: join it by {convert} {path} model.pt")
+        msg = f"folder {path} holds a checkpoint of torch.distributed: join it by {convert} {path} model.pt"
+        raise WeightsError(msg)
     if any(path.glob("*zero_pp_rank_*_optim_states.pt")) or (path / "zero_to_fp32.py").is_file():
-        raise WeightsError(
-            f"folder {path} holds a checkpoint of DeepSpeed's ZeRO: join it by the zero_to_fp32.py that lies there"
-        )
-    what = f"{len(shards)} safetensors files but no *.index.json that joins them" if shards else "no checkpoint"
-    raise WeightsError(f"folder {path} holds {what}; give a file, or add the index")
+        msg = f"folder {path} holds a checkpoint of DeepSpeed's ZeRO: join it by the zero_to_fp32.py that lies there"
+        raise WeightsError(msg)
+    found = f"{len(shards)} safetensors files but no *.index.json that joins them" if shards else "no checkpoint"
+    msg = f"folder {path} holds {found}; give a file, or add the index"
+    raise WeightsError(msg)
 
 
 def _run_folder(path: Path) -> list[Tensor]:
@@ -134,9 +134,11 @@ def _run_folder(path: Path) -> list[Tensor]:
     if "run.json" not in missing:
         status = json_object(path / "run.json").get("status", status)
     if status != "completed":
-        raise WeightsError(f"run {path} has no result: its status is {status!r}")
+        msg = f"run {path} has no result: its status is {status!r}"
+        raise WeightsError(msg)
     if missing:
-        raise WeightsError(f"run {path} is incomplete: {', '.join(missing)} missing; train it again to finish it")
+        msg = f"run {path} is incomplete: {', '.join(missing)} missing; train it again to finish it"
+        raise WeightsError(msg)
     return _open_file(path / "weights.safetensors")
 
 
@@ -148,7 +150,8 @@ def _pipeline(path: Path) -> Source:
         if _stays(part) and folder.is_dir() and any(file.suffix in (".safetensors", ".bin") for file in folder.iterdir()):
             tensors += [replace(tensor, name=f"{part}.{tensor.name}") for tensor in _open_folder(folder).tensors]
     if not tensors:
-        raise WeightsError(f"folder {path} holds a pipeline without weights")
+        msg = f"folder {path} holds a pipeline without weights"
+        raise WeightsError(msg)
     return Source(tensors)
 
 
@@ -159,7 +162,8 @@ def _stays(name: str) -> bool:
 
 def _open_file(path: Path) -> list[Tensor]:
     if not path.is_file():
-        raise WeightsError(f"{path} does not exist or is no file")
+        msg = f"{path} does not exist or is no file"
+        raise WeightsError(msg)
     if path.suffix.lower() == ".json" and path.stat().st_size:
         return _sharded(path)
     with open(path, "rb") as file:
@@ -168,14 +172,18 @@ def _open_file(path: Path) -> list[Tensor]:
     reader = READERS.get(path.suffix.lower())
     if not start:
         known = "" if reader or path.suffix == ".json" else f"; it has an unknown suffix, expected one of {', '.join(suffixes)}"
-        raise WeightsError(f"{path} is empty: it has 0 bytes{known}")
+        msg = f"{path} is empty: it has 0 bytes{known}"
+        raise WeightsError(msg)
     if start.startswith(b"version https://git-lfs."):
-        raise WeightsError(f"{path} is a Git LFS pointer, not the file itself; fetch it with: git lfs pull")
+        msg = f"{path} is a Git LFS pointer, not the file itself; fetch it with: git lfs pull"
+        raise WeightsError(msg)
     reader = _by_content(path, start) or reader
     if (reader is None or reader is read_torch) and (told := _foreign(path, start)):
-        raise WeightsError(f"{path} is not read: {told}")
+        msg = f"{path} is not read: {told}"
+        raise WeightsError(msg)
     if reader is None:
-        raise WeightsError(f"{path} has an unknown suffix; expected one of {', '.join(suffixes)}")
+        msg = f"{path} has an unknown suffix; expected one of {', '.join(suffixes)}"
+        raise WeightsError(msg)
     tensors = reader(path)
     return tensors if reader in UNBOUNDED else within_limits(path, tensors)
 
@@ -238,23 +246,29 @@ def _run(tensors: list[Tensor], initial: bool, path) -> list[Tensor]:
     prefix = "initial." if initial else "trained."
     tensors = [replace(t, name=t.name.removeprefix(prefix)) for t in tensors if t.name.startswith(prefix)]
     if not tensors:
-        raise WeightsError(f"run {path} holds no tensors named {prefix}<layer>")
+        msg = f"run {path} holds no tensors named {prefix}<layer>"
+        raise WeightsError(msg)
     return tensors
 
 
 def _sharded(path: Path) -> list[Tensor]:
     record = json_object(path)
     if "weightsManifest" in record:
-        raise WeightsError(f"{path} is not read: it is TF.js: convert it back by tensorflowjs_converter, output format keras")
+        msg = f"{path} is not read: it is TF.js: convert it back by tensorflowjs_converter, output format keras"
+        raise WeightsError(msg)
     shards = record.get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
-        raise WeightsError(f"{path} is no index of a sharded checkpoint: it has no weight_map of tensor names to file names")
+        msg = f"{path} is no index of a sharded checkpoint: it has no weight_map of tensor names to file names"
+        raise WeightsError(msg)
     names = sorted(set(shards.values()))
     if outside := [shard for shard in names if not _stays(shard) or shard.endswith(".json")]:
-        raise WeightsError(f"{path} names files outside its folder: {', '.join(outside)}")
+        msg = f"{path} names files outside its folder: {', '.join(outside)}"
+        raise WeightsError(msg)
     if missing := [shard for shard in names if not (path.parent / shard).is_file()]:
-        raise WeightsError(f"{path} names {len(missing)} of {len(names)} shards that are missing: {', '.join(missing)}")
+        msg = f"{path} names {len(missing)} of {len(names)} shards that are missing: {', '.join(missing)}"
+        raise WeightsError(msg)
     tensors = {t.name: t for shard in names for t in _open_file(path.parent / shard) if shards.get(t.name) == shard}
     if absent := [name for name in shards if name not in tensors]:
-        raise WeightsError(f"{path} names {len(absent)} tensors that their shards do not hold, such as {absent[0]}")
+        msg = f"{path} names {len(absent)} tensors that their shards do not hold, such as {absent[0]}"
+        raise WeightsError(msg)
     return sorted(tensors.values(), key=natural)

@@ -137,13 +137,16 @@ def read_stored(tensor: Tensor) -> np.ndarray:
         If it cannot be read, whatever the reason.
     """
     if tensor.read is None:
-        raise WeightsError(f"tensor {tensor.name!r} could not be read: {tensor.skip}")
+        msg = f"tensor {tensor.name!r} cannot be read: {tensor.skip}"
+        raise WeightsError(msg)
     try:
         array = tensor.read()
     except (Exception, MemoryError) as error:  # parsers of other people's formats promise no list of errors
-        raise WeightsError(f"tensor {tensor.name!r} could not be read: {str(error) or type(error).__name__}") from error
+        msg = f"tensor {tensor.name!r} could not be read: {str(error) or type(error).__name__}"
+        raise WeightsError(msg) from error
     if array.shape != tensor.shape:
-        raise WeightsError(f"tensor {tensor.name!r} could not be read: it holds {array.shape}, not {tensor.shape}")
+        msg = f"tensor {tensor.name!r} could not be read: it holds {array.shape}, not {tensor.shape}"
+        raise WeightsError(msg)
     return array
 
 
@@ -205,9 +208,11 @@ def json_object(path: Path) -> dict:
     try:
         record = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f"{path} is not valid JSON: {error}") from error
+        msg = f"{path} is not valid JSON: {error}"
+        raise WeightsError(msg) from error
     if not isinstance(record, dict):
-        raise WeightsError(f"{path} must hold a JSON object")
+        msg = f"{path} must hold a JSON object"
+        raise WeightsError(msg)
     return record
 
 
@@ -222,4 +227,5 @@ def require(module: str, path: Path):
         return importlib.import_module(module)
     except ImportError as error:
         remedy = f"install {module}, or save the weights as .safetensors or .npz"
-        raise WeightsError(f"reading {path} needs {module}, which cannot be imported; {remedy}") from error
+        msg = f"reading {path} needs {module}, which cannot be imported; {remedy}"
+        raise WeightsError(msg) from error

@@ -31,26 +31,33 @@ def open_sink(source, output) -> Callable[[Changes], Path | dict]:
         source = source.state_dict()
     if not isinstance(source, Mapping):
         expected = "the path of a .safetensors file, a mapping of arrays, a state dict or a torch module"
-        raise WeightsError(f"model_or_weights must be {expected}; got {called(source)}")
+        msg = f"model_or_weights must be {expected}; got {called(source)}"
+        raise WeightsError(msg)
     if inner := [str(key) for key, value in source.items() if isinstance(value, Mapping)]:
-        raise WeightsError(f"model_or_weights must be a flat mapping of arrays; {inner[0]!r} holds a dictionary, give that one")
+        msg = f"model_or_weights must be a flat mapping of arrays; {inner[0]!r} holds a dictionary, give that one"
+        raise WeightsError(msg)
     if output is not None:
-        raise WeightsError(f"output is for files alone; {called(source)} comes back as a mapping, so leave it out")
+        msg = f"output is for files alone; {called(source)} comes back as a mapping, so leave it out"
+        raise WeightsError(msg)
     return functools.partial(_copy_mapping, source)
 
 
 def _output_path(source: Path, output) -> Path:
     if not source.is_file() or source.suffix.lower() != ".safetensors":
         remedy = "load another one, and give the mapping of its tensors"
-        raise WeightsError(f"model_or_weights must be a .safetensors file that exists; got {source}: {remedy}")
+        msg = f"model_or_weights must be a .safetensors file that exists; got {source}: {remedy}"
+        raise WeightsError(msg)
     if not isinstance(output, str | os.PathLike):
-        raise WeightsError(f"output must be the path of the new .safetensors file; got {output!r}")
+        msg = f"output must be the path of the new .safetensors file; got {output!r}"
+        raise WeightsError(msg)
     output = Path(output)
     if output.suffix.lower() != ".safetensors" or output.is_dir() or not output.parent.is_dir():
-        raise WeightsError(f"output must be a .safetensors file in a folder that exists; got {output}")
+        msg = f"output must be a .safetensors file in a folder that exists; got {output}"
+        raise WeightsError(msg)
     # The same path, or another name of the same file: a link of either kind.
     if output.resolve() == source.resolve() or (output.exists() and output.samefile(source)):
-        raise WeightsError(f"output must not be the input, which is never overwritten; {output} is {source}")
+        msg = f"output must not be the input, which is never overwritten; {output} is {source}"
+        raise WeightsError(msg)
     return output
 
 
@@ -119,4 +126,5 @@ def _converted(array, dtype, name):
 
 def _require_finite(finite, name, dtype) -> None:
     if not finite:
-        raise WeightsError(f"the filtered weights of {name!r} are too large for {dtype}; convert the network to float32 first")
+        msg = f"the filtered weights of {name!r} are too large for {dtype}; convert the network to float32 first"
+        raise WeightsError(msg)

@@ -1,0 +1,141 @@
+"""Low-rank adapters: the pair of matrices of a layer to their product, the update of the layer's weight."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from .made import made_of_floats, replaced
+from .tensors import Owner, Tensor
+
+__all__ = ["adapters"]
+
+
+class _Form(NamedTuple):
+    """How a package names and lays out a pair: the factor that takes the inputs, and the other one."""
+
+    into: re.Pattern
+    out_of: str
+    product: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    shape: Callable[[tuple, tuple], tuple]
+    embedding: bool = False
+
+
+def _applied(A: np.ndarray, B: np.ndarray) -> np.ndarray:
+    """``B A`` of matrices ``(r, n_in)`` and ``(n_out, r)``, or of a convolution and a pointwise one after it."""
+    joined = B.reshape(len(B), -1).astype(np.float64) @ A.reshape(len(A), -1)
+    return joined.reshape(len(B), *A.shape[1:])
+
+
+def _applied_shape(A: tuple, B: tuple) -> tuple:
+    fits = len(A) == len(B) >= 2 and math.prod(B[2:]) == 1 and B[1] == A[0] and 0 not in (*A, *B)
+    return (B[0], *A[1:]) if fits else ()
+
+
+def _form(into: str, out_of: str) -> _Form:
+    return _Form(re.compile(into), out_of, _applied, _applied_shape)
+
+
+def _turned(shape: tuple) -> tuple:
+    return shape[::-1] if len(shape) == 2 else ()
+
+
+FORMS = (
+    _form(r"\.lora_A(\.(?P<adapter>\w+))?\.weight$", ".lora_B{adapter}.weight"),
+    _form(r"\.lora_A$", ".lora_B"),
+    _form(r"\.lora_a\.weight$", ".lora_b.weight"),
+    _form(r"\.lora_down\.weight$", ".lora_up.weight"),
+    _form(r"\.lora\.down\.weight$", ".lora.up.weight"),
+    _form(r"_lora\.down\.weight$", "_lora.up.weight"),
+    # Tokens are looked up: row by row.
+    _Form(
+        re.compile(r"\.lora_embedding_A(\.(?P<adapter>\w+))?$"),
+        ".lora_embedding_B{adapter}",
+        lambda A, B: _applied(A, B).T,
+        lambda A, B: _turned(_applied_shape(A, B)),
+        embedding=True,
+    ),
+    # MLX: (n_in, r) and (r, n_out).
+    _Form(
+        re.compile(r"\.lora_a$"),
+        ".lora_b",
+        lambda A, B: _applied(B, A).T,
+        lambda A, B: _turned(_applied_shape(B, A)),
+    ),
+)
+OTHERS = re.compile(r"\.(hada_w[12]_[abt]|hada_t[12]|lokr_w[12](_[ab])?|lokr_t2|oft_\w+|boft_\w+|ia3_l|vera_lambda_\w+)\b")
+
+
+def adapters(tensors: list[Tensor], config: Mapping) -> list[Tensor]:
+    """LoRA pairs to their product, ``(n_out, n_in)``, scaled where the source tells alpha.
+
+    Parameters
+    ----------
+    tensors : list of Tensor
+    config : mapping
+        PEFT's ``adapter_config.json``: ``lora_alpha``, ``use_rslora`` and the exceptions of ``alpha_pattern``.
+
+    Returns
+    -------
+    list of Tensor
+        As `rmtlib.weights.composite.combine` returns them; the product is called ``layer.lora``.
+    """
+    known = {tensor.name: tensor for tensor in tensors}
+    made: dict[str, Tensor] = {}
+    reasons = {n: "part of an adapter that is no LoRA pair: merge it into its network first" for n in known if OTHERS.search(n)}
+    for name, into in known.items():
+        found = next(((form, match) for form in FORMS if (match := form.into.search(name))), None)
+        if found is None or into.skip:
+            continue
+        form, match = found
+        layer, adapter = name[: match.start()], match.groupdict().get("adapter")
+        end = f".{adapter}" if adapter else ""
+        out_of = known.get(layer + form.out_of.format(adapter=end))
+        if out_of is None or out_of.skip:
+            continue
+        shape = form.shape(into.shape, out_of.shape)
+        dora = any(other.startswith(f"{layer}.lora_magnitude_vector") for other in known)
+        if not shape or dora:
+            what = "is no product, as DoRA scales the sum with its base" if dora else "does not fit together"
+            reasons |= dict.fromkeys((name, out_of.name), f"an adapter's pair {into.shape}, {out_of.shape} that {what}")
+            continue
+        rank = next(n for n in into.shape if n in out_of.shape[:2]) if form.embedding else _rank(form, into)
+        alpha = known.get(f"{layer}.alpha")
+        made[name] = _product(form, f"{layer}.lora{end}.weight", shape, into, out_of, alpha, _scale(layer, rank, config), rank)
+        reasons[out_of.name] = f"a factor of {layer}.lora{end}"
+        if alpha is not None and alpha.size == 1:
+            reasons[alpha.name] = f"the scale of the adapter that makes {layer}.lora{end}"
+    return replaced(tensors, made, reasons)
+
+
+def _rank(form: _Form, into: Tensor) -> int:
+    return into.shape[1] if form.out_of == ".lora_b" else into.shape[0]
+
+
+def _product(form: _Form, name: str, shape, into: Tensor, out_of: Tensor, alpha: Tensor | None, scale: float | None, rank: int):
+    members = {"A": into, "B": out_of}
+    if alpha is not None and alpha.size == 1:
+        members["alpha"] = alpha
+
+    def compute(A, B, alpha=None):
+        factor = float(alpha.ravel()[0]) / rank if alpha is not None else 1 if scale is None else scale
+        return factor * form.product(A, B)
+
+    told = scale is not None or "alpha" in members
+    how = "LoRA, alpha / r times B A" if told else "LoRA, B A without alpha, which the source does not tell"
+    type_ = "torch Embedding" if form.embedding else "torch Linear" if len(shape) == 2 else f"torch Conv{len(shape) - 2}d"
+    return made_of_floats(members, name, shape, how, compute, Owner(type_, "weight", {}, "an adapter's pair of tensors"))
+
+
+def _scale(layer: str, rank: int, config: Mapping) -> float | None:
+    """``alpha / r``, or ``alpha / sqrt(r)`` where the configuration says so; None if it does not tell alpha."""
+    alpha, exceptions = config.get("lora_alpha"), config.get("alpha_pattern")
+    if isinstance(exceptions, Mapping):
+        alpha = next((value for key, value in exceptions.items() if layer == key or layer.endswith(f".{key}")), alpha)
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
+        return None
+    return alpha / math.sqrt(rank) if config.get("use_rslora") is True else alpha / rank
