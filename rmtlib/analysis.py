@@ -363,7 +363,7 @@ def analyse(layer, *, a: int = 15, biwhiten: bool = True, name: str | None = Non
     checks.choice(biwhiten, "biwhiten", (True, False))
     name = name or (layer.name if isinstance(layer, Layer) else "matrix")
     W = checks.matrix(layer.matrix if isinstance(layer, Layer) else layer)
-    shape, missing = W.shape, {}
+    shape, missing = W.shape, dict[str, str]()
     W = _without_empty(W, missing)
     if W.min() == W.max():
         msg = f"W is constant (every entry is {W.min():.6g}): it has rank 1 and no spectrum to analyse"
@@ -379,7 +379,7 @@ def analyse(layer, *, a: int = 15, biwhiten: bool = True, name: str | None = Non
     noise, total = _biwhitened(W, a, missing) if full and biwhiten else (None, None)
     sparse = departures.sparse_null(W) if departures.zero_share(W) >= departures.SPARSE else None
     alphas = [_alpha(levels, missing) if full else None for levels in (nu, getattr(noise, "nu", None))]
-    if full and sparse is None and uncounted(bulk):
+    if bulk is not None and full and sparse is None and uncounted(bulk):
         missing["outliers"] = f"the bulk holds {bulk.bulk_fraction:.0%} of the levels, which is none to lie outside of"
     return LayerAnalysis(
         name=name,

@@ -116,7 +116,7 @@ def _levels(layer):
     parts = [part for part in (layer.biwhitened, layer.total) if part is not None and part.bulk is not None]
     if len(parts) == 2 and (parts[0] is parts[1] or parts[0].biwhitened.settled):
         parts = parts[:1]
-    found = []
+    found: list[str] = []
     for place, field in (("above", "n_outliers"), ("below", "n_outliers_below")):
         count, without = getattr(fit, field), [getattr(part.bulk, field) for part in parts]
         if not (count or any(without)):

@@ -129,8 +129,8 @@ def layers_table(layers: Mapping[Hashable, rmtlib.LayerAnalysis], space: str = "
         ends = rmtlib.end_means(getattr(s, space))
         rows[key] = {
             "levels": len(s.nu),
-            "p, scipy": s.spacing.pvalue,
-            "p, calibrated": s.spacing.calibrated_pvalue,
+            "p, scipy": s.spacing.pvalue if s.spacing else np.nan,
+            "p, calibrated": s.spacing.calibrated_pvalue if s.spacing else np.nan,
             "beyond the edge": s.bulk.n_outliers if s.bulk else np.nan,
             "large end": ends.large,
             "small end": ends.small,

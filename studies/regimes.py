@@ -12,7 +12,18 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
-from rmtlib import EndTests, LayerAnalysis, analyse, checks, load_weights, number_variance, porter_thomas, spectrum, unfold
+from rmtlib import (
+    EndTests,
+    LayerAnalysis,
+    NumberVariance,
+    analyse,
+    checks,
+    load_weights,
+    number_variance,
+    porter_thomas,
+    spectrum,
+    unfold,
+)
 from rmtlib.analysis import LENGTHS
 from rmtlib.claims import Outcome
 from rmtlib.null_laws import noise_singular_values
@@ -225,9 +236,9 @@ def describe(layers: Mapping[tuple[str, int], LayerAnalysis], initial_largest: M
         raise ValueError(msg)
     rows = {
         (regime, seed): {
-            "spacing p, scipy": s.spacing.pvalue,
-            "spacing p, calibrated": s.spacing.calibrated_pvalue,
-            f"number variance beyond L = {LONG}": s.number_variance.values[s.number_variance.L > LONG].mean(),
+            "spacing p, scipy": s.spacing.pvalue if s.spacing else np.nan,
+            "spacing p, calibrated": s.spacing.calibrated_pvalue if s.spacing else np.nan,
+            f"number variance beyond L = {LONG}": _long_range(s.number_variance),
             "bulk fraction": bulks[regime, seed].bulk_fraction,
             "fitted edge over initial largest": bulks[regime, seed].nu_plus / initial_largest[seed],
             "levels above initial largest": np.sum(s.nu > initial_largest[seed]),
@@ -235,6 +246,10 @@ def describe(layers: Mapping[tuple[str, int], LayerAnalysis], initial_largest: M
         for (regime, seed), s in layers.items()
     }
     return pd.DataFrame(rows).T.rename_axis(["regime", "seed"])
+
+
+def _long_range(curve: NumberVariance | None) -> float:
+    return np.nan if curve is None else float(curve.values[curve.L > LONG].mean())
 
 
 def largest_initial(runs: Iterable[Run], layer: str = "dense2") -> dict[int, float]:

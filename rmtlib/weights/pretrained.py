@@ -178,7 +178,9 @@ def _vgg19_shapes():
 
 
 def _vgg16_shapes():
-    kernels = {f"block{block}_conv{place}": (3, 3, c_in, c_out) for block, place, c_out, c_in in _vgg((2, 2, 3, 3, 3))}
+    kernels: dict[str, tuple[int, ...]] = {
+        f"block{block}_conv{place}": (3, 3, c_in, c_out) for block, place, c_out, c_in in _vgg((2, 2, 3, 3, 3))
+    }
     kernels |= {"fc1": (512 * 7 * 7, 4096), "fc2": (4096, 4096), "predictions": (4096, 1000)}
     return _with_biases({f"{name}/{name}": shape for name, shape in kernels.items()}, "_W_1:0", "_b_1:0", -1)
 

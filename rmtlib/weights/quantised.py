@@ -124,7 +124,7 @@ def _gptq_or_awq(weight, extra, config):
     mine = f"qweight {weight.shape} and scales {scales.shape}"
     options = config.get("quantization_config") if isinstance(config.get("quantization_config"), Mapping) else {}
     if weight.shape[1] == n_out:  # GPTQ packs along the inputs
-        indices, n_in = extra.get("g_idx"), None
+        indices, n_in = extra.get("g_idx"), 0
         if indices is not None and len(indices.shape) == 1:
             n_in = indices.shape[0]
         bits = options.get("bits") or (weight.shape[0] * 32 / n_in if n_in else None)
@@ -174,9 +174,11 @@ def _mlx(weight, extra, config):
     scales, biases = extra.get("scales"), extra.get("biases")
     if scales is None or biases is None or weight.dtype not in ("uint32", "int32") or len(weight.shape) != 2:
         return None
-    options = config.get("quantization") if isinstance(config.get("quantization"), Mapping) else {}
+    told = config.get("quantization")
+    options = dict(told) if isinstance(told, Mapping) else {}
     own = options.get(weight.name.removesuffix(".weight"))
-    options = options | own if isinstance(own, Mapping) else options
+    if isinstance(own, Mapping):
+        options |= own
     bits, group = options.get("bits"), options.get("group_size")
     mine = f"MLX's weight {weight.shape} with scales {scales.shape}"
     if bits not in (2, 4, 8) or not isinstance(group, int) or group < 1:
@@ -256,8 +258,8 @@ def _scaled(weight, extra, config):
     if row := extra.get("SCB", extra.get("weight.SCB")):
         if weight.dtype != "int8" or row.shape != (weight.shape[0],):
             return f"bitsandbytes' {weight.dtype} {weight.shape} with SCB {row.shape}"
-        role = "SCB" if "SCB" in extra else "weight.SCB"
-        rows = lambda arrays: arrays["weight"] * (as_float32(row, arrays[role]) / 127)[:, None]  # noqa: E731
+        scb = "SCB" if "SCB" in extra else "weight.SCB"
+        rows = lambda arrays: arrays["weight"] * (as_float32(row, arrays[scb]) / 127)[:, None]  # noqa: E731
         return weight.shape, "bitsandbytes of 8 bits", rows
     role = next((role for role in ("weight_scale_inv", "weight_scale", "scale") if role in extra), None)
     if role is None or extra[role].dtype not in FLOATS or "weight_scale_2" in extra:

@@ -92,7 +92,7 @@ def _harmless() -> list:
     from numpy._core import multiarray
 
     harmless: list = [np.dtype, np.ndarray]
-    for function in (multiarray.scalar, multiarray._reconstruct):
+    for function in (multiarray.scalar, multiarray._reconstruct):  # noqa: SLF001
         harmless += [(function, f"numpy.{core}.multiarray.{function.__name__}") for core in ("core", "_core")]
     return harmless + [value for name, value in vars(np.dtypes).items() if name.endswith("DType") and name != "ObjectDType"]
 
