@@ -19,7 +19,7 @@ from . import biwhitening, checks, departures, parallel, wording
 from .biwhitening import Biwhitened, BiwhitenError
 from .departures import SparseNull
 from .files import atomic_file
-from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
+from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur, fit_noise
 from .multiple import benjamini_hochberg
 from .null_laws import FEWEST_SPACINGS
 from .number_variance import NumberVariance, number_variance_curve
@@ -37,6 +37,7 @@ FALSE_DISCOVERY_RATE = 0.05
 FEWEST_LEVELS = 16
 FEWEST_UNFOLDED = 45
 FULL = 0.9  # of the levels are not zero: the others are a few dimensions that noise has lost, and no low rank
+WINDOW = 0.1, 0.6  # share of the levels that noise is estimated from where few levels allow no curve
 ALPHA_LEVELS = 64, 4096  # that `noise_exponent` knows
 LENGTHS = np.linspace(0.5, 20, 40)
 BULK_COLUMNS = {
@@ -351,7 +352,8 @@ def analyse(layer, *, a: int = 15, biwhiten: bool = True, name: str | None = Non
     What the matrix does not allow is left out, and named in ``missing``: spacings and number variance below 45 levels or across a
     gap in the levels; rows, columns and levels that are zero; for a rank below nine tenths of the full one everything but rank,
     levels and vectors. With z levels that are zero the others are compared with noise of a shape whose smaller side is shorter
-    by z: centring the rows of a square matrix takes one dimension from its noise.
+    by z: centring the rows of a square matrix takes one dimension from its noise. Fewer than 45 levels may not bend enough for a
+    fitted edge (one noise matrix in five of 16 levels); their bulk is then that of noise with the sigma of the lower levels.
 
     Examples
     --------
@@ -363,7 +365,8 @@ def analyse(layer, *, a: int = 15, biwhiten: bool = True, name: str | None = Non
     checks.choice(biwhiten, "biwhiten", (True, False))
     name = name or (layer.name if isinstance(layer, Layer) else "matrix")
     W = checks.matrix(layer.matrix if isinstance(layer, Layer) else layer)
-    shape, missing = W.shape, dict[str, str]()
+    shape = W.shape
+    missing: dict[str, str] = {}
     W = _without_empty(W, missing)
     if W.min() == W.max():
         msg = f"W is constant (every entry is {W.min():.6g}): it has rank 1 and no spectrum to analyse"
@@ -379,7 +382,7 @@ def analyse(layer, *, a: int = 15, biwhiten: bool = True, name: str | None = Non
     noise, total = _biwhitened(W, a, missing) if full and biwhiten else (None, None)
     sparse = departures.sparse_null(W) if departures.zero_share(W) >= departures.SPARSE else None
     alphas = [_alpha(levels, missing) if full else None for levels in (nu, getattr(noise, "nu", None))]
-    if bulk is not None and full and sparse is None and uncounted(bulk):
+    if bulk is not None and sparse is None and uncounted(bulk):
         missing["outliers"] = f"the bulk holds {bulk.bulk_fraction:.0%} of the levels, which is none to lie outside of"
     return LayerAnalysis(
         name=name,
@@ -464,15 +467,31 @@ def _spacings(nu, a, full, missing):
         return None, None, None, None
 
 
-def _bulk(nu, shape, a, missing=None):
-    n, m = max(shape), min(shape)
+def _bulk(nu, shape, a, missing):
+    n, m = max(shape), len(nu)
+    shape = shape if m == min(shape) else (n, m)
     try:
-        return fit_marchenko_pastur(nu, (n, len(nu)) if len(nu) < m else shape, a=a)
+        return fit_marchenko_pastur(nu, shape, a=a)
     except ValueError as error:
         # Everything that is wrong with the matrix itself was refused before: this spectrum has no edge. The rest can be said.
-        if missing is not None:
+        if m >= FEWEST_UNFOLDED:
             missing["bulk, outliers"] = str(error)
-        return None
+            return None
+    missing["edges of the bulk"] = f"{m} levels do not bend down enough to fit them: those of noise are given"
+    noise = fit_noise(nu, shape, np.arange(int(WINDOW[0] * m), int(WINDOW[1] * m)))
+    lower, upper = (noise.sigma * (np.sqrt(n) + sign * np.sqrt(m)) for sign in (-1, 1))
+    fraction = 1 - (noise.n_outliers + noise.n_outliers_below) / m
+    return MarchenkoPasturFit(
+        nu_minus=float(lower),
+        nu_plus=float(upper),
+        amplitude=float(4 * fraction / (np.pi * (upper - lower) ** 2)),
+        bulk_fraction=fraction,
+        share_below_edge=float(np.mean(nu <= upper)),
+        **vars(noise),
+        shape=shape,
+        method="noise",
+        reflect=False,
+    )
 
 
 def _biwhitened(W, a, missing):
@@ -496,7 +515,7 @@ def _without_sizes(W, sizes, a):
     taken = biwhitening.biwhiten(W, sizes)
     decomposition = spectrum(taken.matrix, deficient=True)
     nu = decomposition.nu
-    return BiwhitenedAnalysis(nu, _bulk(nu, W.shape, a), **_vector_tests(decomposition), biwhitened=taken)
+    return BiwhitenedAnalysis(nu, _bulk(nu, W.shape, a, {}), **_vector_tests(decomposition), biwhitened=taken)
 
 
 def _alpha(nu, missing):

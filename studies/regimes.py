@@ -12,18 +12,7 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
-from rmtlib import (
-    EndTests,
-    LayerAnalysis,
-    NumberVariance,
-    analyse,
-    checks,
-    load_weights,
-    number_variance,
-    porter_thomas,
-    spectrum,
-    unfold,
-)
+from rmtlib import EndTests, LayerAnalysis, analyse, checks, load_weights, number_variance, porter_thomas, spectrum, unfold
 from rmtlib.analysis import LENGTHS
 from rmtlib.claims import Outcome
 from rmtlib.null_laws import noise_singular_values
@@ -234,11 +223,16 @@ def describe(layers: Mapping[tuple[str, int], LayerAnalysis], initial_largest: M
     if unfitted := [key for key in layers if key not in bulks]:
         msg = f"layers must have a bulk that can be fitted; {', '.join(map(str, unfitted))} have none"
         raise ValueError(msg)
+    tested = {key: (s.spacing, s.number_variance) for key, s in layers.items() if s.spacing and s.number_variance}
+    if untested := [key for key in layers if key not in tested]:
+        msg = f"layers must have spacings that can be tested; {', '.join(map(str, untested))} have too few levels"
+        raise ValueError(msg)
+    curves = {key: curve for key, (_, curve) in tested.items()}
     rows = {
         (regime, seed): {
-            "spacing p, scipy": s.spacing.pvalue if s.spacing else np.nan,
-            "spacing p, calibrated": s.spacing.calibrated_pvalue if s.spacing else np.nan,
-            f"number variance beyond L = {LONG}": _long_range(s.number_variance),
+            "spacing p, scipy": tested[regime, seed][0].pvalue,
+            "spacing p, calibrated": tested[regime, seed][0].calibrated_pvalue,
+            f"number variance beyond L = {LONG}": curves[regime, seed].values[curves[regime, seed].L > LONG].mean(),
             "bulk fraction": bulks[regime, seed].bulk_fraction,
             "fitted edge over initial largest": bulks[regime, seed].nu_plus / initial_largest[seed],
             "levels above initial largest": np.sum(s.nu > initial_largest[seed]),
@@ -246,10 +240,6 @@ def describe(layers: Mapping[tuple[str, int], LayerAnalysis], initial_largest: M
         for (regime, seed), s in layers.items()
     }
     return pd.DataFrame(rows).T.rename_axis(["regime", "seed"])
-
-
-def _long_range(curve: NumberVariance | None) -> float:
-    return np.nan if curve is None else float(curve.values[curve.L > LONG].mean())
 
 
 def largest_initial(runs: Iterable[Run], layer: str = "dense2") -> dict[int, float]:

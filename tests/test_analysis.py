@@ -342,7 +342,7 @@ def test_the_exponent_stands_beside_that_of_noise(sized):
 # What can be said is said
 
 
-@pytest.mark.parametrize(("levels", "a"), [(17, 2), (44, 5), (45, 7), (76, 7), (77, 15)])
+@pytest.mark.parametrize(("levels", "a"), [(16, 2), (44, 5), (45, 7), (76, 7), (77, 15)])
 def test_from_16_levels_on_bulk_and_vectors_and_from_45_on_spacings(levels, a):
     found = rmtlib.analyse(rmtlib.ensembles.gaussian((200, levels), levels))
     assert found.a == a
@@ -355,6 +355,19 @@ def test_from_16_levels_on_bulk_and_vectors_and_from_45_on_spacings(levels, a):
         assert len(found.plot().axes) == 4
         assert "spacings  " not in repr(found)
     assert ("alpha" in found.missing) == (levels < 64) == (found.alpha is None)
+
+
+def test_sixteen_levels_of_noise_always_have_a_bulk():
+    found = [rmtlib.analyse(rmtlib.ensembles.gaussian((16, 60), seed, sigma=0.1), biwhiten=False) for seed in range(30)]
+    substitutes = [layer for layer in found if "edges of the bulk" in layer.missing]
+    assert 1 < len(substitutes) < 15
+    for layer in substitutes:
+        bulk = layer.bulk
+        assert bulk.sigma == pytest.approx(0.1, rel=0.2)
+        assert bulk.nu_plus == pytest.approx(bulk.sigma * (np.sqrt(60) + 4))
+        assert bulk.nu_minus == pytest.approx(bulk.sigma * (np.sqrt(60) - 4))
+        assert bulk.cdf(1e3) == pytest.approx(bulk.bulk_fraction)
+    assert sum(layer.bulk.n_outliers for layer in found) <= 3
 
 
 def test_noise_of_77_levels_is_never_refused():

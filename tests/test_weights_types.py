@@ -571,3 +571,65 @@ def test_scales_of_onnx_are_no_layers_whatever_their_names(tmp_path):
 
 def test_a_flax_layer_keeps_its_name_where_it_is_alone():
     assert list(load_weights({"params": {"Dense_0": {"kernel": gaussian(20, 30)}}})) == ["Dense_0"]
+
+
+@pytest.mark.parametrize("way", ["unsqueezed", "squeezed", "reshaped", "reshaped and turned"])
+def test_weights_of_onnx_that_get_or_lose_axes_of_one_on_their_way(way, tmp_path):
+    W, x = gaussian(12, 30), gaussian(1, 5, 12)
+    arrays = {
+        "unsqueezed": {"W": W, "axes": np.array([0])},
+        "squeezed": {"W": W[:, None], "axes": np.array([1])},
+        "reshaped": {"W": W[None], "shape": np.array([1, 0, -1])},
+        "reshaped and turned": {"W": W, "shape": np.array([12, 1, -1])},
+    }[way]
+    first = {"unsqueezed": "Unsqueeze", "squeezed": "Squeeze"}.get(way, "Reshape")
+    nodes = [node(first, list(arrays), ["c"])]
+    if way == "reshaped and turned":
+        nodes.append(node("Transpose", ["c"], ["d"], perm=[1, 0, 2]))
+    nodes.append(node("MatMul", ["x", nodes[-1].output[0]], ["y"]))
+    model, y = onnx_run(nodes, arrays, {"x": x})
+    [layer] = load_weights(stored_model(model, tmp_path), min_levels=2).values()
+    close(x[0] @ layer.matrix.T, y[0], 1e-4)
+    assert layer.ground == "ONNX node MatMul, input 1"
+
+
+def test_arrays_of_onnx_that_are_added_are_no_layers(tmp_path):
+    model, _ = onnx_run([node("Add", ["x", "table"], ["y"])], {"table": gaussian(20, 30)}, {"x": gaussian(20, 30)})
+    weights = load_weights(stored_model(model, tmp_path))
+    assert len(weights) == 0
+    assert weights.skipped[0].reason == "taken by ONNX's Add entry by entry, no layer"
+
+
+@pytest.mark.parametrize(
+    ("name", "bias"), [("upconv", True), ("deconv1", False), ("decoder.conv_transpose", False), ("net.convtr", False)]
+)
+@pytest.mark.parametrize("c_out", [6, 8])
+def test_transposed_convolutions_of_files_are_told_by_their_bias_or_name(name, bias, c_out):
+    layer = torch.nn.ConvTranspose1d(8, c_out, 3, bias=False)
+    arrays = {f"{name}.weight": layer.weight.detach().numpy()} | ({f"{name}.bias": np.zeros(c_out)} if bias else {})
+    x = torch.randn(1, 8, 1)
+    [found] = load_weights(arrays, min_levels=2).values()
+    told = c_out == 6 or not bias
+    expected = layer(x).detach().numpy()[0]
+    right = np.allclose(np.einsum("okc,c->ok", found.matrix.reshape(c_out, 3, 8), x[0, :, 0].numpy()), expected, atol=1e-5)
+    assert right == told
+    assert ("transposed" in found.ground) == told
+
+
+def test_convolutions_of_mlx_keep_their_channels_last(tmp_path):
+    from safetensors.numpy import save_file
+
+    kernel = gaussian(20, 3, 3, 5)
+    save_file({"conv.weight": kernel}, tmp_path / "a.safetensors", metadata={"format": "mlx"})
+    x = torch.randn(1, 5, 3, 3)
+    y = torch.nn.functional.conv2d(x, torch.from_numpy(np.moveaxis(kernel, -1, 1).copy()))
+    [layer] = load_weights(tmp_path / "a.safetensors").values()
+    close(layer.matrix @ x[0].permute(1, 2, 0).numpy().ravel(), y.ravel(), 1e-4)
+
+
+def test_depthwise_kernels_are_known_by_their_name(keras):
+    layer = keras.layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False)
+    x = gaussian(1, 3, 3, 4)
+    y = numpy(keras, layer(x)).ravel()
+    found = matrices({"net/depthwise_kernel": numpy(keras, layer.weights[0])}, layout="keras")
+    close(np.concatenate([found[f"net/depthwise_kernel#{i}"] @ x[0, :, :, i].ravel() for i in range(4)]), y)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from .maps import LinearMap, convolution, dense, embedding, stack
+from .maps import LinearMap, convolution, dense, depthwise, embedding, stack, transposed_convolution
 from .tensors import Tensor
 
 __all__ = ["Names", "kind_of_matrix", "is_normalisation", "last_part"]
@@ -24,6 +24,7 @@ GPT2 = re.compile(r"\b(c_attn|c_fc|c_proj|q_attn)(\.base_layer)?\.weight$")
 # Hugging Face's modules for experts: whether they multiply from the right with (E, in, out).
 EXPERTS_INPUTS_FIRST = {"gpt_oss": True, "llama4": True, "llama4_text": True, "granitemoe": False, "mixtral": False}
 LONGEST_KERNEL = 31
+TRANSPOSED = re.compile(r"deconv|conv\d?d?_?trans(pose)?|trans(posed?)?_?conv|convtr(?!ain)", re.IGNORECASE)
 HEADS_IN = re.compile(r"(query|key|value)$")
 HEADS_OUT = re.compile(r"(attention_output|out|output)$")
 
@@ -118,16 +119,26 @@ class Names:
         return self._matrix(tensor, kind, layout, store, split_gates)
 
     def _convolution(self, tensor: Tensor, store: str | None, groups: int | None) -> tuple[LinearMap, str] | str:
-        shape = tensor.shape
-        last = store == "keras"
+        shape, last = tensor.shape, store == "keras"
+        if "depthwise_kernel" in last_part(tensor.name):
+            return depthwise(shape), "its name"
+        if tensor.layout == "mlx":
+            return LinearMap("convolution", shape, (0,), tuple(range(1, len(shape)))), "the kind of file"
+        bias = self._bias(tensor.name)
+        usual, other = (shape[-1], shape[-2]) if last else shape[:2]
+        turned = bias is not None and usual != other and bias == (other * (groups or 1),)
+        told = turned or bias == (usual,)
         long = shape[0] if last else shape[2]
-        if len(shape) == 3 and long > LONGEST_KERNEL and "conv" not in tensor.name.lower() and (shape[1] > 1 or last):
-            bias = self._bias(tensor.name)
-            if bias is None or bias != (shape[2 if last else 0],):
-                return (
-                    f"three dimensions, which a stack of matrices has as well as a convolution of length {long}: "
-                    "its name does not tell; give each matrix by itself"
-                )
+        if len(shape) == 3 and long > LONGEST_KERNEL and "conv" not in tensor.name.lower() and shape[1] > 1 and not told:
+            return (
+                f"three dimensions, which a stack of matrices has as well as a convolution of length {long}: "
+                "its name does not tell; give each matrix by itself"
+            )
+        if turned or TRANSPOSED.search(tensor.name) and not (told and usual != other):
+            if groups and shape[0] % groups:
+                return f"a transposed convolution of {shape[0]} inputs, which {groups} groups do not divide"
+            ground = "the length of its bias, a transposed convolution" if turned else "its name, a transposed convolution"
+            return transposed_convolution(shape, groups=groups or 1, channels_last=last), ground
         return convolution(shape, groups=groups or 1, channels_last=last), "its dimensions"
 
     def _matrix(self, tensor, kind, layout, store, split_gates) -> tuple[LinearMap, str]:

@@ -112,14 +112,15 @@ def _onnx(rule: Callable[[tuple[int, ...], int, Mapping], LinearMap | None]) -> 
 
     def translated(tensor, owner, groups):
         axes = owner.options.get("axes") or tuple(range(len(tensor.shape)))
-        shape = tuple(tensor.shape[axis] for axis in axes)
+        shape = tuple(1 if axis is None else tensor.shape[axis] for axis in axes)
         result = rule(shape, int(owner.parameter), {**owner.options, "groups": groups})
         if result is None or axes == tuple(range(len(axes))):
             return result
         if result.view != shape:  # reshaped first, which does not go with another order
             return None
-        outputs, inputs = (tuple(axes[i] for i in part) for part in (result.outputs, result.inputs))
-        return replace(result, view=tensor.shape, outputs=outputs, inputs=inputs)
+        outputs, inputs = ([axes[i] for i in part if axes[i] is not None] for part in (result.outputs, result.inputs))
+        inputs += [i for i, n in enumerate(tensor.shape) if n == 1 and i not in axes]
+        return replace(result, view=tensor.shape, outputs=tuple(outputs), inputs=tuple(inputs))
 
     return translated
 

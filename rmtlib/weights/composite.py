@@ -41,8 +41,9 @@ def combine(tensors: list[Tensor], config: Mapping) -> list[Tensor]:
 
 def _weight_norm(tensors, config):
     """``W = g v / |v|``; the axes along which g has more than one entry are those along which v is not summed."""
-    known, made = {tensor.name: tensor for tensor in tensors}, {}
-    reasons: dict[str, str] = {}
+    known: dict = {tensor.name: tensor for tensor in tensors}
+    made: dict = {}
+    reasons: dict = {}
     for name, direction in known.items():
         if match := re.search(r"(^|\.)parametrizations\.(\w+)\.original1$", name):
             length = known.get(f"{name[:-1]}0")
@@ -81,18 +82,18 @@ def _as_weight(owner: Owner | None) -> Owner | None:
 
 def _spectral_norm(tensors, config):
     """``W / sigma`` with ``sigma = u W v`` from the vectors that torch keeps, as it does in evaluation."""
-    known, made = {tensor.name: tensor for tensor in tensors}, {}
-    reasons: dict[str, str] = {}
+    known: dict = {tensor.name: tensor for tensor in tensors}
+    made: dict = {}
+    reasons: dict = {}
     for name, weight in known.items():
         if match := re.search(r"(^|\.)parametrizations\.(\w+)\.original$", name):
-            names = [f"{name[: -len('original')]}0._{letter}" for letter in "uv"]
+            vectors: list = [known.get(f"{name[: -len('original')]}0._{letter}") for letter in "uv"]
             whole = f"{name[: match.start()]}{match[1]}{match[2]}"
         elif name.endswith("_orig"):
-            names, whole = [f"{name[:-5]}_{letter}" for letter in "uv"], name[:-5]
+            vectors, whole = [known.get(f"{name[:-5]}_{letter}") for letter in "uv"], name[:-5]
         else:
             continue
-        vectors = [known[vector] for vector in names if vector in known]
-        if len(vectors) < 2 or weight.skip or len(weight.shape) < 2:
+        if None in vectors or weight.skip or len(weight.shape) < 2:
             continue
         sizes = tuple(vector.size for vector in vectors)
         # A transposed convolution is normed along its outputs, its second axis.
@@ -117,8 +118,9 @@ def _spectral_norm(tensors, config):
 
 def _pruned(tensors, config):
     """``W * mask``, as torch's pruning keeps them."""
-    known, made = {tensor.name: tensor for tensor in tensors}, {}
-    reasons: dict[str, str] = {}
+    known: dict = {tensor.name: tensor for tensor in tensors}
+    made: dict = {}
+    reasons: dict = {}
     for name, weight in known.items():
         mask = known.get(f"{name.removesuffix('_orig')}_mask") if name.endswith("_orig") else None
         if mask is None or mask.shape != weight.shape or weight.skip or len(weight.shape) < 2:

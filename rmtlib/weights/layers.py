@@ -27,7 +27,8 @@ ONNX LSTM, GRU, RNN                             0, 1; 2                         
 ONNX Einsum                                     by its equation                                      letters that all share
 ==============================================  ==================================================  ==========================
 
-An array on its way to an ONNX node may pass Cast, Identity, Transpose and DequantizeLinear. Where no type is known:
+An array on its way to an ONNX node may pass Cast, Identity, Transpose and DequantizeLinear, and nodes that put in or take out
+axes of length 1; one that is added or multiplied entry by entry is no layer. Where no type is known:
 
 ==============================================  ==================================================  ==========================
 names and shapes                                outputs; inputs                                      blocks
@@ -39,6 +40,8 @@ experts, two axes                               by the name, with the number of 
 three axes, query, key, value, out, Keras       1, 2; 0 on the way in, 2; 0, 1 on the way out
 more than two axes                              as torch; as Keras in its files and for ``kernel``   groups that are given
 three axes, the last of more than 31 entries    skipped unless conv in the name or a bias tells
+deconv, transpose in the name, or a bias tells  1; kernel axes, 0
+safetensors of MLX, more than two axes          0; kernel axes, the last
 two axes, a bias as long as one of them alone   that axis; the other
 GPT-2's c_attn, c_fc, c_proj; Haiku's w         1; 0                                                 q, k, v on request
 ``kernel``, Keras files                         1; 0                                                 gates by the shapes

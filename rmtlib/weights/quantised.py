@@ -124,7 +124,7 @@ def _gptq_or_awq(weight, extra, config):
     mine = f"qweight {weight.shape} and scales {scales.shape}"
     options = config.get("quantization_config") if isinstance(config.get("quantization_config"), Mapping) else {}
     if weight.shape[1] == n_out:  # GPTQ packs along the inputs
-        indices, n_in = extra.get("g_idx"), 0
+        indices, n_in = extra.get("g_idx"), None
         if indices is not None and len(indices.shape) == 1:
             n_in = indices.shape[0]
         bits = options.get("bits") or (weight.shape[0] * 32 / n_in if n_in else None)
@@ -142,7 +142,9 @@ def _gptq_or_awq(weight, extra, config):
 
         def compute(arrays):
             q = _unpacked(arrays["weight"], bits, 0)
-            groups = arrays["g_idx"].astype(np.int64) if indices is not None else np.arange(n_in) // (n_in // group_count)
+            groups = (
+                arrays["g_idx"].astype(np.int64) if indices is not None else np.arange(int(n_in or 0)) // (n_in // group_count)
+            )
             if groups.min() < 0 or groups.max() >= group_count:
                 msg = "its g_idx points outside its groups"
                 raise WeightsError(msg)
@@ -174,11 +176,9 @@ def _mlx(weight, extra, config):
     scales, biases = extra.get("scales"), extra.get("biases")
     if scales is None or biases is None or weight.dtype not in ("uint32", "int32") or len(weight.shape) != 2:
         return None
-    told = config.get("quantization")
-    options = dict(told) if isinstance(told, Mapping) else {}
+    options = dict(config["quantization"]) if isinstance(config.get("quantization"), Mapping) else {}
     own = options.get(weight.name.removesuffix(".weight"))
-    if isinstance(own, Mapping):
-        options |= own
+    options |= own if isinstance(own, Mapping) else {}
     bits, group = options.get("bits"), options.get("group_size")
     mine = f"MLX's weight {weight.shape} with scales {scales.shape}"
     if bits not in (2, 4, 8) or not isinstance(group, int) or group < 1:
@@ -258,11 +258,11 @@ def _scaled(weight, extra, config):
     if row := extra.get("SCB", extra.get("weight.SCB")):
         if weight.dtype != "int8" or row.shape != (weight.shape[0],):
             return f"bitsandbytes' {weight.dtype} {weight.shape} with SCB {row.shape}"
-        scb = "SCB" if "SCB" in extra else "weight.SCB"
-        rows = lambda arrays: arrays["weight"] * (as_float32(row, arrays[scb]) / 127)[:, None]  # noqa: E731
+        role = "SCB" if "SCB" in extra else "weight.SCB"
+        rows = lambda arrays: arrays["weight"] * (as_float32(row, arrays[role]) / 127)[:, None]  # noqa: E731
         return weight.shape, "bitsandbytes of 8 bits", rows
-    role = next((role for role in ("weight_scale_inv", "weight_scale", "scale") if role in extra), None)
-    if role is None or extra[role].dtype not in FLOATS or "weight_scale_2" in extra:
+    role = next((role for role in ("weight_scale_inv", "weight_scale", "scale") if role in extra), "")
+    if not role or extra[role].dtype not in FLOATS or "weight_scale_2" in extra:
         return None
     scale, zero = extra[role], extra.get("weight_zero_point")
     blocks = _block(weight.shape, scale.shape, config)

@@ -33,7 +33,9 @@ def read_safetensors(path: Path) -> list[Tensor]:
     with open(path, "rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(start - 8))
-    header.pop("__metadata__", None)
+    told = header.pop("__metadata__", None)
+    # MLX keeps the channels of its convolutions last.
+    layout = "mlx" if isinstance(told, dict) and told.get("format") == "mlx" else None
 
     def reader(shape, dtype, offset):
         def read():
@@ -48,5 +50,5 @@ def read_safetensors(path: Path) -> list[Tensor]:
     for name, entry in header.items():
         dtype = re.sub(r"^(BF|F|I|U)(?=\d)", lambda match: WORDS[match[0]], entry["dtype"]).lower()
         shape = tuple(entry["shape"])
-        tensors.append(Tensor(name, shape, dtype, reader(shape, dtype, entry["data_offsets"][0])))
+        tensors.append(Tensor(name, shape, dtype, reader(shape, dtype, entry["data_offsets"][0]), layout))
     return sorted(tensors, key=natural)

@@ -62,7 +62,7 @@ class _Reader(pickle._Unpickler):  # noqa: SLF001
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return lambda storage, offset, shape, strides, *_: _stored(storage, offset, shape, strides)
+            return lambda storage, offset, shape, strides, *_: _Stored(*storage, int(offset), _whole(shape), _whole(strides))  # type: ignore[call-arg]
         if (module, name) == ("torch._utils", "_rebuild_qtensor"):
             return lambda storage, offset, shape, *_: _Stored("quantised", "", 0, _whole(shape), ())
         if (module, name) == ("collections", "OrderedDict"):
@@ -74,11 +74,6 @@ class _Reader(pickle._Unpickler):  # noqa: SLF001
     def persistent_load(self, pid):
         _, dtype, member, *_ = pid
         return dtype, str(member)
-
-
-def _stored(storage, offset, shape, strides) -> _Stored:
-    dtype, member = storage
-    return _Stored(dtype, member, int(offset), _whole(shape), _whole(strides))
 
 
 def _whole(numbers) -> tuple[int, ...]:

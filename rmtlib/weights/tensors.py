@@ -99,7 +99,7 @@ class Tensor:
         As numpy calls it, and ``bfloat16``, ``float8_e4m3`` and the like.
     read : callable or None
         Gives the stored array; bfloat16 and 8-bit floats as unsigned integers of their bits.
-    layout : {"torch", "keras"} or None
+    layout : {"torch", "keras", "mlx"} or None
         How this kind of source stores arrays, if its kind is all that is known.
     owner : Owner or None
     affine : Affine or None
