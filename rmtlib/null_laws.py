@@ -22,8 +22,6 @@ from __future__ import annotations
 import csv
 import functools
 import hashlib
-import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,6 +32,7 @@ import numpy as np
 import scipy.linalg
 
 from . import checks
+from .files import atomic_file
 
 __all__ = [
     "NullLaw",
@@ -345,9 +344,8 @@ def _write_cached(path: Path | None, found: np.ndarray) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as part:
-            np.save(part, found, allow_pickle=False)
-        os.replace(part.name, path)
+        with atomic_file(path) as part, open(part, "xb") as file:
+            np.save(file, found)
     except OSError as error:
         warnings.warn(
             f"the simulated null could not be kept in {str(path.parent)!r} ({error}); it will be simulated again", stacklevel=3

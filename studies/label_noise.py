@@ -53,19 +53,11 @@ def taught_table(runs: Iterable[Run], layers: Mapping[tuple[float, int], rmtlib.
     pandas.DataFrame
         Rows by share and seed; accuracies in per cent. A level is ``beyond`` the end of the fitted curve, and an outlier beyond
         what noise of that width reaches; the last two columns are the mean p of fifteen output vectors.
-
-    Raises
-    ------
-    ValueError
-        If no bulk could be fitted to a layer.
     """
     rows = {}
     for run in runs:
         key = run.config["label_noise"], run.config["seed"]
         s, ends = layers[key], rmtlib.end_means(layers[key].output)
-        if s.bulk is None:
-            msg = f"layers must have a bulk; none could be fitted to that of {run.name}"
-            raise ValueError(msg)
         rows[key] = {
             "own, %": 100 * run.train_accuracy,
             "test, %": 100 * run.test_accuracy,

@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+import warnings
 import weakref
 from dataclasses import replace
 
@@ -13,7 +14,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import rmtlib
-from rmtlib import analysis, parallel
+from rmtlib import analysis, laws, parallel
 from rmtlib.weights import Layer
 
 from . import builders
@@ -81,6 +82,15 @@ def test_every_column_of_the_table_is_described(noise):
     assert list(noise.row()) == re.findall(r"``(\w+)``", re.sub(r"(?m)^ {12}.*", "", rmtlib.LayerAnalysis.row.__doc__))
 
 
+def test_number_variance_is_compared_with_what_the_unfolding_leaves():
+    short = rmtlib.analyse(rmtlib.ensembles.gaussian((150, 100), 0), a=7)
+    curve = short.number_variance
+    expected = np.mean([value / laws.number_variance_unfolded(L, 7) for L, value in zip(curve.L, curve.values, strict=True)])
+    assert short.row()["number_variance_ratio"] == pytest.approx(expected)
+    np.testing.assert_array_equal(curve.reliable, curve.L <= 14 / 3)
+    assert short.name == "matrix"
+
+
 def test_number_variance_reaches_a_third_of_the_spectrum():
     short = rmtlib.analyse(rmtlib.ensembles.gaussian((150, 100), 0))
     third = (short.xi[-1] - short.xi[0]) / 3
@@ -132,6 +142,42 @@ def test_plot_has_the_four_panels(noise):
     figure = noise.plot()
     assert len(figure.axes) == 4
     assert [ax.get_xlabel()[:4] for ax in figure.axes] == ["sing", "spac", "inte", "rank"]
+
+
+def test_plot_says_what_its_curves_are():
+    short = rmtlib.analyse(rmtlib.ensembles.gaussian((150, 100), 0), a=7, name="short")
+    figure = short.plot()
+    curves = {line.get_label(): line.get_ydata() for line in figure.axes[2].lines}
+    np.testing.assert_array_equal(curves["trained"], short.number_variance.values)
+    np.testing.assert_allclose(curves["GOE, exact"], laws.number_variance_goe(short.number_variance.L))
+    np.testing.assert_allclose(curves["unfolded, a = 7"], laws.number_variance_unfolded(short.number_variance.L, 7))
+    moving = {line.get_label(): line for line in figure.axes[3].lines}
+    np.testing.assert_array_equal(moving["output vectors"].get_ydata(), short.output.moving_mean)
+    np.testing.assert_array_equal(moving["input vectors"].get_ydata(), short.input.moving_mean)
+    assert moving["output vectors"].get_color() != moving["input vectors"].get_color()
+    assert [text.get_text() for text in figure.axes[3].get_legend().texts] == [
+        "95 % null band",
+        "output vectors",
+        "input vectors",
+    ]
+    assert figure.get_suptitle() == short.summary
+
+
+def test_qvalues_stand_in_the_rows_of_their_layers():
+    rng = np.random.default_rng(6)
+    weights = {
+        "small": rng.standard_normal((30, 20)),
+        "fc1": rng.standard_normal((100, 90)),
+        "fc2": rng.standard_normal((100, 90)),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table = rmtlib.analyse_network(weights, progress=False)
+    p, q = table["spacing_calibrated_pvalue"], table["spacing_qvalue"]
+    assert q.isna().tolist() == p.isna().tolist() == [True, False, False]
+    low, high = sorted(p[1:])
+    expected = {low: min(2 * low, high), high: high}
+    assert q[1:].tolist() == pytest.approx([expected[pvalue] for pvalue in p[1:]])
 
 
 def test_a_network_is_one_table_and_a_layer_that_fails_keeps_its_row():
@@ -581,7 +627,7 @@ def test_the_row_tells_where_noise_would_end(planted):
     ("weights", "options", "message"),
     [
         ("net.safetensors", {}, "weights must be a mapping of names to layers, as load_weights gives; got str"),
-        ({}, {}, "weights holds no matrix to analyse"),
+        ({}, {}, "weights holds no matrix to analyse$"),
         ({"fc": np.eye(99)}, {"workers": 0}, "workers must be an integer of at least 1; got 0"),
         ({"fc": np.eye(99)}, {"a": 0}, "a must be an integer of at least 1; got 0"),
         ({"fc": np.eye(99)}, {"csv": "no/such/folder/table.csv"}, "csv must be a file in a folder that exists; got 'no/such"),
@@ -641,6 +687,20 @@ def test_ctrl_c_keeps_the_layers_that_are_finished(tmp_path, where):
     assert printed.splitlines() == ["[True, False, False]", *interrupted]
     assert "UserWarning: interrupted after 1 of 3 layers" in errors
     assert pd.read_csv(csv)["layer"].tolist() == ["first", where, "last"]
+
+
+def test_an_interrupt_while_a_layer_is_read_keeps_the_layers_before_it():
+    class Interrupted(dict):
+        def __getitem__(self, name):
+            if name == "fc2":
+                raise KeyboardInterrupt
+            return super().__getitem__(name)
+
+    with pytest.warns(UserWarning, match="interrupted after 2 of 4 layers") as warned:
+        table = rmtlib.analyse_network(Interrupted(layers(*[(100, 90)] * 4)), workers=1, progress=False)
+    assert warned[0].filename == __file__
+    assert table["levels"].notna().tolist() == [True, True, False, False]
+    assert table["summary"][3] == "fc3: not analysed: interrupted"
 
 
 def test_ctrl_c_before_the_first_layer_is_passed_on():

@@ -310,7 +310,7 @@ def test_recording_writes_what_was_found_and_compares_nothing(book, glued, monke
     monkeypatch.setenv("RMTLIB_RECORD", str(book))
     claims = Claims("05_test")
     claims.record(x=9.0, C4=Outcome(False, large=0.1, small=0.2))
-    Claims("05_test", checked=False).record(brand_new=Outcome(True, n=3), F1a3=Untested("make it"))
+    Claims("05_test", checked=False).record(brand_new=Outcome(True, n=np.int64(3)), F1a3=Untested("make it"))
     assert json.loads((book / "05_test.json").read_text()) == {
         "x": {"expected": 9.0},
         "C4": {"expected": {"large": 0.1, "small": 0.2}, "verdict": "not reproduced"},
