@@ -58,5 +58,5 @@ def test_a_block_has_outliers_above_and_below_and_random_spacings_and_the_pooler
     assert (block["outliers"] > 50).all()
     assert (block["outliers_below"][["encoder.layer.1.intermediate.dense", "encoder.layer.1.output.dense"]] > 40).all()
     assert (block["outliers_below"][block["shape"] == (384, 384)] == 0).all()
-    assert table.loc["pooler.dense", "summary"] == "pooler.dense: nothing found that noise would not show"
+    assert table.loc["pooler.dense", "summary"].startswith("pooler.dense: nothing found that noise would not show")
     assert table.loc["pooler.dense", "bulk_fraction"] == pytest.approx(0.99, abs=0.01)
