@@ -117,7 +117,7 @@ class LayerAnalysis:
     alpha_noise : NoiseExponent or None
         What noise of this shape gives.
     departures : tuple of str
-        What about the matrix the null does not cover, see `rmtlib.departures`.
+        What about the matrix the null does not cover: sizes that differ, and what `rmtlib.departures` finds.
     missing : dict of str to str
         What could not be said, and why.
     sparse : SparseNull or None
@@ -401,7 +401,7 @@ def analyse(layer, *, a: int = 15, biwhiten: bool = True, name: str | None = Non
         alpha=alphas[0],
         alpha_biwhitened=alphas[1],
         alpha_noise=None if alphas[0] is None else noise_exponent(W.shape),
-        departures=wording.departures(W, sparse, nu, vectors, getattr(total, "biwhitened", None)),
+        departures=_departures(W, sparse, nu, vectors, noise, total),
         missing=missing,
         sparse=sparse,
         spacing_qvalue=getattr(spacing, "calibrated_pvalue", None),
@@ -525,6 +525,13 @@ def _alpha(nu, missing):
         missing["alpha"] = f"there is a null from {ALPHA_LEVELS[0]} to {ALPHA_LEVELS[1]} levels; this layer has {len(nu)}"
         return None
     return fit_power_law(nu**2).exponent
+
+
+def _departures(W, sparse, nu, vectors, noise, total):
+    if noise is None:
+        return wording.departures(W, sparse, nu, vectors, None)
+    sizes = wording.sizes((noise if noise.biwhitened.settled else total).biwhitened)
+    return (*sizes, *wording.departures(W, sparse, nu, vectors, total.biwhitened))
 
 
 def _informative(analysed):
@@ -655,7 +662,7 @@ def analyse_network(
 
 
 def _not_analysed(name, shape, reason):
-    return {"layer": name, "shape": shape, "summary": f"{name}: not analysed: {reason}"}
+    return {"layer": name, "shape": shape, "summary": f"{name}: not analysed: {reason.removeprefix(f'{name}: ')}"}
 
 
 def _table(rows):

@@ -6,6 +6,7 @@ otherwise be seen only when the wait ends, and Ctrl-C would be lost.
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import threading
@@ -15,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .weights import Layer
+from .weights import Layer, Weights
 
 __all__ = ["as_they_finish", "matrix_of", "processors"]
 
@@ -61,7 +62,11 @@ def as_they_finish(function: Callable[[str, object], object], layers: Mapping, *
         threading.Thread(target=_work, args=(function, tasks, finished), daemon=True).start()
     try:
         with one_thread:
+            shapes = layers.shapes if isinstance(layers, Weights) else {}
             for name in layers:
+                if math.prod(shapes.get(name, ())) > SIDE_BY_SIDE:  # which is known before it is read
+                    large.append(name)
+                    continue
                 while running == workers or not finished.empty():
                     yield _next(finished)
                     running -= 1

@@ -10,9 +10,10 @@ from . import departures as detectors
 
 if TYPE_CHECKING:
     from .analysis import LayerAnalysis
+    from .biwhitening import Biwhitened
     from .marchenko_pastur import MarchenkoPasturFit
 
-__all__ = ["bulk", "counted", "departures", "summary", "uncounted", "vectors", "with_spacings"]
+__all__ = ["bulk", "counted", "departures", "sizes", "summary", "uncounted", "vectors", "with_spacings"]
 
 LEVEL = 0.05
 NO_BULK = 0.1  # of the levels: what is outside of less is most of the spectrum, and no outlier
@@ -38,7 +39,7 @@ def summary(layer: LayerAnalysis) -> str:
         found.append(_spacings(layer.spacing_qvalue))
     if NEED_FULL_RANK in layer.missing:
         found = [f"rank {layer.rank} of {min(layer.shape)}", *(found or ["no vector that noise would not show"])]
-    said = [*(found or [NOTHING]), *_sizes(layer), *layer.departures]
+    said = [*(found or [NOTHING]), *layer.departures]
     left_out = [f"{what}: {why}" for what, why in layer.missing.items() if what in TOLD]
     return f"{layer.name}: " + "; ".join([*said, *left_out])
 
@@ -159,18 +160,16 @@ def _vectors(layer, sizes):
     return found
 
 
-def _sizes(layer):
-    if layer.biwhitened is None or layer.total is None:
-        return []
-    taken = (layer.biwhitened if layer.biwhitened.biwhitened.settled else layer.total).biwhitened
+def sizes(taken: Biwhitened) -> tuple[str, ...]:
+    """What the sizes of rows and columns spread by, where it is more than they seem to in noise of equal sizes."""
     n_out, n_in = taken.matrix.shape
     kurtosis = np.mean(np.square(taken.matrix) ** 2) / np.mean(np.square(taken.matrix)) ** 2
     spreads = {"rows": (taken.row_spread, n_in), "columns": (taken.column_spread, n_out)}
-    return [
+    return tuple(
         f"the sizes of {side} spread by {spread:.0%}"
         for side, (spread, entries) in spreads.items()
         if spread > SPREAD * np.sqrt(max(kurtosis - 1, 0.5) / (4 * entries))
-    ]
+    )
 
 
 def _spacings(qvalue):

@@ -232,3 +232,19 @@ def test_stable_rank_is_the_squared_ratio_of_two_norms():
 def test_a_stable_rank_needs_singular_values(bad):
     with pytest.raises(ValueError, match="nu must hold singular values that are not negative, the largest above 0"):
         spectra.stable_rank(bad)
+
+
+def test_a_matrix_of_lower_rank_keeps_the_levels_that_are_not_zero():
+    W = np.repeat(gaussian((30, 20), 8), 2, axis=1)
+    s = spectrum(W, deficient=True)
+    expected = np.linalg.svd(W, compute_uv=False)[19::-1]
+    np.testing.assert_allclose(s.nu, expected, rtol=1e-10)
+    np.testing.assert_allclose(s.output_vectors.T @ np.diag(s.nu) @ s.input_vectors, W, atol=1e-12)
+    np.testing.assert_allclose(spectrum(W, vectors=False, deficient=True).nu, expected, rtol=1e-10)
+
+
+def test_what_rounding_to_float32_leaves_of_zero_levels_is_zero():
+    product = gaussian((60, 7), 1) @ gaussian((7, 50), 2)
+    assert len(spectrum(product.astype(np.float32), deficient=True).nu) == 7
+    full = gaussian((60, 50), 3).astype(np.float32)
+    np.testing.assert_array_equal(spectrum(full, deficient=True).nu, spectrum(full).nu)

@@ -298,16 +298,51 @@ def test_two_gigabytes_are_listed_from_their_headers(tmp_path):
 
 
 def test_every_tensor_is_read_once_by_an_analysis_and_none_by_the_listing(tmp_path):
-    class Counted:
-        dtype, shape = "float32", (3 * 80, 80)
-        reads = 0
-
-        def __array__(self, dtype=None, copy=None):
-            Counted.reads += 1
-            return gaussian(*self.shape)
-
-    weights = load_weights({"a.qkv.weight": Counted(), "b.weight": Counted()}, split_qkv=True)
-    assert (len(weights), list(weights.shapes), weights.skipped, "b" in weights, repr(weights)[:18]) is not None
-    assert Counted.reads == 0
+    arrays = {"a.qkv.weight": Counted(240, 80), "b.weight": Counted(240, 80)}
+    weights = load_weights(arrays, split_qkv=True)
+    assert (len(weights), list(weights), weights.skipped) == (4, list(weights.shapes), [])
+    assert "b" in weights
+    assert repr(weights) == "Weights(4 matrices: a.qkv#q, a.qkv#k, a.qkv#v, b; 0 tensors skipped)"
+    assert [array.reads for array in arrays.values()] == [0, 0]
     assert [layer.matrix.shape for layer in weights.values()] == [(80, 80)] * 3 + [(240, 80)]
-    assert Counted.reads == 2
+    assert [array.reads for array in arrays.values()] == [1, 1]
+
+
+class Counted:
+    """An array in memory that counts how often it is read."""
+
+    dtype = "float32"
+
+    def __init__(self, *shape):
+        self.shape, self.reads = shape, 0
+
+    def __array__(self, dtype=None, copy=None):
+        self.reads += 1
+        return gaussian(*self.shape)
+
+
+def test_every_tensor_is_read_once_in_a_whole_report(tmp_path, monkeypatch):
+    import rmtlib
+    from rmtlib import parallel
+    from rmtlib.report import noise_like
+
+    monkeypatch.setattr(parallel, "SIDE_BY_SIDE", 90 * 90)
+    arrays = {"small.weight": Counted(90, 80), "large.weight": Counted(120, 100), "bad.weight": Counted(90, 80)}
+    weights = load_weights(arrays)
+    assert len(noise_like(weights)) == 2
+    table = rmtlib.analyse_network(weights, progress=False, workers=1)
+    assert sorted(table["layer"]) == ["bad", "large", "small"]
+    assert {name: array.reads for name, array in arrays.items()} == dict.fromkeys(arrays, 1)
+
+
+def test_a_report_of_a_network_that_is_not_finite_names_the_layer():
+    import rmtlib
+    from rmtlib.report import noise_like
+
+    bad = gaussian(90, 80)
+    bad[2, 3] = np.nan
+    weights = load_weights({"good.weight": gaussian(90, 80), "bad.weight": bad})
+    assert len(noise_like(weights)) == 1
+    summaries = rmtlib.analyse_network(weights, progress=False).set_index("layer")["summary"]
+    assert summaries["bad"] == "bad: not analysed: bad: 1 of 7200 entries are nan or infinite"
+    assert "not analysed" not in summaries["good"]

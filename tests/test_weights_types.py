@@ -426,6 +426,9 @@ def test_the_orientation_of_a_single_stack_is_told_by_other_tensors_or_by_the_ca
     weights = load_weights({"experts.up_proj": W, **more[told]}, min_levels=2, layout="keras" if told == "layout" else None)
     np.testing.assert_array_equal(weights["experts.up_proj#2"].matrix, W[2].T)
     assert len(weights) == 3 + (told == "width")
+    if told == "width":  # the way back: the network's width is the output
+        weights = load_weights({"experts.down_proj": W, **more["width"]}, min_levels=2)
+        np.testing.assert_array_equal(weights["experts.down_proj#2"].matrix, W[2])
     reasons = {s.name: s.reason for s in load_weights({"experts.up_proj": W}, min_levels=2).skipped}
     assert reasons["experts.up_proj"].startswith("a stack of experts, whose orientation a file does not tell")
 

@@ -94,7 +94,7 @@ def noise_like(weights: Mapping[str, Layer], seed: int = 0) -> Mapping[str, Laye
     Parameters
     ----------
     weights : mapping of str to Layer
-        From `rmtlib.load_weights`. Every layer is read once, one at a time, for its shape.
+        From `rmtlib.load_weights`, of which none is read; layers of another mapping are looked at one by one for their shapes.
     seed : int
         Of the noise.
 
@@ -104,4 +104,5 @@ def noise_like(weights: Mapping[str, Layer], seed: int = 0) -> Mapping[str, Laye
         By names such as ``"noise 512 x 3072"``; a matrix is made when it is asked for.
     """
     seed = checks.integer(seed, "seed", at_least=0)
-    return _Noise(dict.fromkeys(layer.matrix.shape for layer in weights.values()), seed)
+    shapes = weights.shapes.values() if isinstance(weights, Weights) else (layer.matrix.shape for layer in weights.values())
+    return _Noise(dict.fromkeys(shapes), seed)
