@@ -617,6 +617,13 @@ def test_a_layer_too_large_for_the_memory_is_named_in_its_row(monkeypatch):
     assert table["summary"][0] == "fc0: not analysed: not enough memory"
 
 
+def test_the_row_has_the_numbers_of_the_bulk(planted):
+    row, bulk = planted.row(), planted.bulk
+    found = [row[column] for column in ("bulk_fraction", "nu_plus", "sigma", "outliers", "outlier_edge")]
+    assert found == [bulk.bulk_fraction, bulk.nu_plus, bulk.sigma, bulk.n_outliers, bulk.outlier_edge]
+    assert (row["outliers_below"], row["outlier_edge_below"]) == (bulk.n_outliers_below, bulk.outlier_edge_below)
+
+
 def test_the_row_tells_where_noise_would_end(planted):
     row = planted.row()
     assert row["outliers"] == 1
