@@ -344,5 +344,5 @@ def test_a_report_of_a_network_that_is_not_finite_names_the_layer():
     weights = load_weights({"good.weight": gaussian(90, 80), "bad.weight": bad})
     assert len(noise_like(weights)) == 1
     summaries = rmtlib.analyse_network(weights, progress=False).set_index("layer")["summary"]
-    assert summaries["bad"] == "bad: not analysed: bad: 1 of 7200 entries are nan or infinite"
+    assert summaries["bad"] == "bad: not analysed: 1 of 7200 entries are nan or infinite"
     assert "not analysed" not in summaries["good"]
