@@ -13,7 +13,8 @@ from .porter_thomas import PorterThomasTest, participation_ratio, porter_thomas
 from .spacings import SpacingTest, spacing_ratios, spacing_test, spacings
 from .spectra import Spectrum, spectrum
 from .unfolding import unfold
-from .weights import Layer, Weights, WeightsError, load_weights, pretrained
+from .weights import Layer, Weights, WeightsError, load_weights
+from .weights import pretrained as pretrained
 
 __version__ = "0.1.0"
 
@@ -47,7 +48,6 @@ __all__ = [
     "number_variance_curve",
     "participation_ratio",
     "porter_thomas",
-    "pretrained",
     "rigidity",
     "spacing_ratios",
     "spacing_test",

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["atomic_file", "file_sha256", "write_atomically"]
-
 
 @contextmanager
 def atomic_file(path: str | os.PathLike) -> Iterator[Path]:

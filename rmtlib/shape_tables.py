@@ -9,8 +9,6 @@ import numpy as np
 
 from . import checks
 
-__all__ = ["columns", "lookup"]
-
 
 def lookup(name: str, shape: tuple[int, int]) -> np.ndarray:
     """Values of a table at one shape.

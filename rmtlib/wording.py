@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from .biwhitening import Biwhitened
     from .marchenko_pastur import MarchenkoPasturFit
 
-__all__ = ["bulk", "counted", "departures", "sizes", "summary", "uncounted", "vectors", "with_spacings"]
-
 LEVEL = 0.05
 NO_BULK = 0.1  # of the levels: what is outside of less is most of the spectrum, and no outlier
 HALF = 0.5

@@ -96,7 +96,7 @@ def numbers(trained: pd.DataFrame) -> dict[str, float]:
     found = {}
     for word, reading in zip(("stated", "faster"), trained.index.unique(0), strict=True):
         for regime in trained.loc[reading].index.unique(0):
-            for way, row in trained.loc[(reading, regime)].iterrows():
+            for way, row in trained.sort_index().loc[(reading, regime)].iterrows():
                 end = str(way).replace(" ", "_")
                 found[f"{word}_{regime}_{end}"] = row["outliers"]
                 if regime == "rich" and word == "faster":
