@@ -230,7 +230,7 @@ class Noise:
 
 
 def fit_noise(nu, shape: tuple[int, int], window, *, level: float = LEVEL) -> Noise:
-    """Noise whose levels are those of a window, and the levels outside it, as in the second half of `fit_marchenko_pastur`.
+    """Noise whose levels are those of a window, and the levels outside it, as `rmtlib.fit_marchenko_pastur` counts them.
 
     Parameters
     ----------
