@@ -47,6 +47,8 @@ notebooks: book  ## put the executed chapters as notebooks into an archive in _b
 	$(if $(filter student,$(EDITION)),ln -sfn ../../.jupyter_cache $(BUILT)/.jupyter_cache)
 	$(BIN)/python tools/zip_notebooks.py $(BUILT) _build/$(if $(filter student,$(EDITION)),student-)notebooks.zip
 
+# Two processes side by side, one thread each: two threads each would wait for one another.
+test: export OMP_NUM_THREADS := 1
 test: $(INSTALLED) $(CLASSROOM) check  ## unit tests, every chapter with quick parameters, then the book with warnings as errors
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(addprefix --ignore ,$(OF_THE_BOOK)) --ignore tests/test_solutions.py tests
 	$(BIN)/python tools/quick_chapters.py _ci
