@@ -4,10 +4,12 @@
 """
 
 from . import claims, ensembles, figures, filtering, laws, tails
-from .analysis import LayerAnalysis, analyse, analyse_network
+from .analysis import analyse
 from .biwhitening import Biwhitened, BiwhitenError, biwhiten
 from .ends import EndMeans, EndTests, end_means, end_tests
+from .layer_analysis import LayerAnalysis
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
+from .network import analyse_network
 from .number_variance import NumberVariance, number_variance, number_variance_curve, rigidity
 from .porter_thomas import PorterThomasTest, participation_ratio, porter_thomas
 from .spacings import SpacingTest, spacing_ratios, spacing_test, spacings

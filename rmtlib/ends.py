@@ -18,7 +18,7 @@ from . import checks
 if TYPE_CHECKING:
     import pandas
 
-    from .analysis import LayerAnalysis
+    from .layer_analysis import LayerAnalysis
     from .porter_thomas import PorterThomasTest
 
 __all__ = ["EndMeans", "EndTests", "end_means", "end_tests"]

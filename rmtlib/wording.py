@@ -9,8 +9,8 @@ import numpy as np
 from . import departures as detectors
 
 if TYPE_CHECKING:
-    from .analysis import LayerAnalysis
     from .biwhitening import Biwhitened
+    from .layer_analysis import LayerAnalysis
     from .marchenko_pastur import MarchenkoPasturFit
 
 LEVEL = 0.05

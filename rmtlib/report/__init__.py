@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from .. import checks
-from ..analysis import LayerAnalysis, analyse_network
 from ..files import write_atomically
+from ..layer_analysis import LayerAnalysis
+from ..network import analyse_network
 from .page import Picture, page, panels
 from .source import MINILM, find_network, minilm, noise_like
 from .tables import readable, skipped

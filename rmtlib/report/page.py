@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from ..analysis import LayerAnalysis
+from ..layer_analysis import LayerAnalysis
 from ..weights import Weights
 from .tables import readable, skipped
 
