@@ -1,0 +1,159 @@
+r"""Noise through the criteria: initial matrices of fresh seeds, and spectra that depart from it.
+
+Two tables of ``data/``. Of every fresh seed of MLP512 ``noise.csv`` has the numbers of the second layer, as of a trained one, and
+the spacings of the other two. ``spacings_power.csv`` has p of spectra in which some of the levels know nothing of the others.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+import rmtlib
+from rmtlib import laws
+from rmtlib.ensembles import glorot_uniform
+from rmtlib.goodness import counting_deviation
+from rmtlib.null_laws import noise_singular_values
+from rmtlib.runs import book_data
+
+from .measured import layer_numbers
+
+__all__ = ["bulk_against_law", "draw", "draw_power", "power", "read", "read_power", "with_independent_levels"]
+
+FIRST = 1000  # seed of a network that nobody trained
+SIDE = 512
+INPUTS = 3072
+STRETCH = 1.05  # of the rows of the departure that the test of initial matrices is asked about
+SHARES = (0.05, 0.1, 0.2)  # of independent levels
+LEVELS = (90, 150, 256, 384, 512, 1024)
+
+
+def bulk_against_law(nu, shape: tuple[int, int], sigma: float) -> dict[str, float]:
+    r"""How far singular values are from the Marchenko-Pastur law of a known sigma.
+
+    Parameters
+    ----------
+    nu : array of shape (m,)
+        Singular values, ascending.
+    shape : tuple of int
+    sigma : float
+        Standard deviation of an entry.
+
+    Returns
+    -------
+    dict of str to float
+        ``deviation``: largest distance of the counting function from the law, over :math:`\sqrt{\ln m - 1}/\pi`;
+        ``largest_p``: of the largest level by the Tracy-Widom law, two-sided.
+    """
+    n, m = max(shape), min(shape)
+    law = laws.marchenko_pastur(m / n, sigma * np.sqrt(n))
+    counted = np.abs(np.arange(m) + 0.5 - m * law.cdf(nu)).max() / counting_deviation(m)
+    roots = np.sqrt([n - 1, m])
+    scaled = (nu[-1] ** 2 / sigma**2 - roots.sum() ** 2) / (roots.sum() * np.sum(1 / roots) ** (1 / 3))
+    tail = laws.tracy_widom.sf(scaled)
+    return {"deviation": float(counted), "largest_p": float(2 * min(tail, 1 - tail))}
+
+
+def draw(seeds: int = 400, *, first: int = FIRST, side: int = SIDE, inputs: int = INPUTS, a: int = 15) -> pd.DataFrame:
+    """Initial networks of fresh seeds through every statistic.
+
+    Parameters
+    ----------
+    seeds : int
+        Number of networks.
+    first : int
+        Seed of the first one.
+    side, inputs : int
+        Width of the hidden layers, and number of inputs of the first one.
+    a : int
+        Half window of the unfolding.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a seed: `studies.measured.layer_numbers` of the second layer; ``deviation`` and ``largest_p`` of
+        `bulk_against_law`, the same with ``_uneven`` after a tenth of the rows was made larger by a twentieth; and
+        ``spacing_p1``, ``scipy_p1``, ``spacing_p3``, ``scipy_p3`` of the first and the third layer.
+    """
+    rows = {}
+    larger = np.where(np.arange(side) < side // 10, STRETCH, 1.0)[:, None]
+    for seed in range(first, first + seeds):
+        W = glorot_uniform((side, side), [seed, 2])
+        s, sigma = rmtlib.analyse(W, a=a), np.sqrt(1 / side)
+        rows[seed] = layer_numbers(s) | bulk_against_law(s.nu, W.shape, sigma)
+        uneven = bulk_against_law(rmtlib.spectrum(larger * W, vectors=False).nu, W.shape, sigma)
+        rows[seed] |= {f"{name}_uneven": value for name, value in uneven.items()}
+        for layer, width in ((1, inputs), (3, side)):
+            test = _spacings(rmtlib.spectrum(glorot_uniform((side, width), [seed, layer]), vectors=False).nu, a)
+            rows[seed] |= {f"spacing_p{layer}": test.calibrated_pvalue, f"scipy_p{layer}": test.pvalue}
+    return pd.DataFrame(rows).T.rename_axis("seed")
+
+
+def with_independent_levels(m: int, share: float, rng) -> np.ndarray:
+    """Levels of square noise, a share of them replaced by as many independent ones of the same law."""
+    rng = np.random.default_rng(rng)
+    k = round(share * m)
+    scale = np.sqrt(m / (m - k)) if k < m else 1.0
+    own = noise_singular_values((m - k, m - k), rng) * scale
+    return np.sort(np.concatenate([own, laws.marchenko_pastur(1.0, np.sqrt(m)).ppf(rng.random(k))]))
+
+
+def draw_power(draws: int = 300, *, levels=LEVELS, shares=SHARES, a: int = 15, rng=0) -> pd.DataFrame:
+    """Calibrated p of the spacings of `with_independent_levels`: columns ``levels``, ``share`` and ``p``."""
+    rng = np.random.default_rng(rng)
+    rows = [
+        (m, share, _spacings(with_independent_levels(m, share, rng), a).calibrated_pvalue)
+        for m in levels
+        for share in shares
+        for _ in range(draws)
+    ]
+    return pd.DataFrame(rows, columns=["levels", "share", "p"])
+
+
+def read(path: Path | None = None) -> pd.DataFrame:
+    """The table of `draw`, by default the book's."""
+    return pd.read_csv(path or book_data() / "noise.csv", index_col="seed")
+
+
+def read_power(path: Path | None = None) -> pd.DataFrame:
+    """The table of `draw_power`, by default the book's."""
+    return pd.read_csv(path or book_data() / "spacings_power.csv")
+
+
+def power(levels: int, share: float, level: float, table: pd.DataFrame | None = None) -> float:
+    """Probability that the calibrated test of spacings rejects a layer of which a share of the levels is independent.
+
+    Parameters
+    ----------
+    levels : int
+        Of the layer; the next smaller number of the table is used, and its smallest one below.
+    share : float
+        One of the table's.
+    level : float
+        Below which p rejects.
+    table : pandas.DataFrame, optional
+        From `draw_power`; by default the book's.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If the table has no such share.
+    """
+    table = read_power() if table is None else table
+    if not np.isclose(table["share"], share).any():
+        msg = f"share must be one of {', '.join(map(str, table['share'].unique()))}; got {share}"
+        raise ValueError(msg)
+    known = table["levels"].unique()
+    at = max((m for m in known if m <= levels), default=known.min())
+    p = table["p"][np.isclose(table["share"], share) & (table["levels"] == at)]
+    return float((p < level).mean())
+
+
+def _spacings(nu, a):
+    return rmtlib.spacing_test(rmtlib.unfold(nu, a=a), a=a)
