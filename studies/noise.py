@@ -6,6 +6,7 @@ the spacings of the other two. ``spacings_power.csv`` has p of spectra in which 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pandas as pd
 import rmtlib
 from rmtlib import laws
 from rmtlib.ensembles import glorot_uniform
-from rmtlib.goodness import counting_deviation
+from rmtlib.goodness import bulk_test, counting_deviation
 from rmtlib.null_laws import noise_singular_values
 from rmtlib.runs import book_data
 
@@ -25,7 +26,8 @@ __all__ = ["bulk_against_law", "draw", "draw_power", "power", "read", "read_powe
 FIRST = 1000  # seed of a network that nobody trained
 SIDE = 512
 INPUTS = 3072
-STRETCH = 1.05  # of the rows of the departure that the test of initial matrices is asked about
+STRETCH = 1.05  # of a tenth of the rows: what the test of initial matrices is asked about
+HALF = 1.3  # of half of the rows: what the fit of a trained bulk is asked about
 SHARES = (0.05, 0.1, 0.2)  # of independent levels
 LEVELS = (90, 150, 256, 384, 512, 1024)
 
@@ -74,17 +76,20 @@ def draw(seeds: int = 400, *, first: int = FIRST, side: int = SIDE, inputs: int 
     -------
     pandas.DataFrame
         A row a seed: `studies.measured.layer_numbers` of the second layer; ``deviation`` and ``largest_p`` of
-        `bulk_against_law`, the same with ``_uneven`` after a tenth of the rows was made larger by a twentieth; and
+        `bulk_against_law`, the same with ``_uneven`` after a tenth of the rows was made larger by a twentieth;
+        ``bulk_p_uneven``: of the bulk after half of the rows was made larger by three tenths;
         ``spacing_p1``, ``scipy_p1``, ``spacing_p3``, ``scipy_p3`` of the first and the third layer.
     """
     rows = {}
-    larger = np.where(np.arange(side) < side // 10, STRETCH, 1.0)[:, None]
+    larger, half = (np.where(np.arange(side) < side // part, by, 1.0)[:, None] for part, by in ((10, STRETCH), (2, HALF)))
     for seed in range(first, first + seeds):
         W = glorot_uniform((side, side), [seed, 2])
         s, sigma = rmtlib.analyse(W, a=a), np.sqrt(1 / side)
         rows[seed] = layer_numbers(s) | bulk_against_law(s.nu, W.shape, sigma)
         uneven = bulk_against_law(rmtlib.spectrum(larger * W, vectors=False).nu, W.shape, sigma)
         rows[seed] |= {f"{name}_uneven": value for name, value in uneven.items()}
+        halves = rmtlib.spectrum(half * W, vectors=False).nu
+        rows[seed]["bulk_p_uneven"] = bulk_test(halves, W.shape, outliers=(0, 0)).pvalue
         for layer, width in ((1, inputs), (3, side)):
             test = _spacings(rmtlib.spectrum(glorot_uniform((side, width), [seed, layer]), vectors=False).nu, a)
             rows[seed] |= {f"spacing_p{layer}": test.calibrated_pvalue, f"scipy_p{layer}": test.pvalue}
@@ -145,7 +150,7 @@ def power(levels: int, share: float, level: float, table: pd.DataFrame | None = 
     ValueError
         If the table has no such share.
     """
-    table = read_power() if table is None else table
+    table = _stored_power() if table is None else table
     if not np.isclose(table["share"], share).any():
         msg = f"share must be one of {', '.join(map(str, table['share'].unique()))}; got {share}"
         raise ValueError(msg)
@@ -153,6 +158,11 @@ def power(levels: int, share: float, level: float, table: pd.DataFrame | None = 
     at = max((m for m in known if m <= levels), default=known.min())
     p = table["p"][np.isclose(table["share"], share) & (table["levels"] == at)]
     return float((p < level).mean())
+
+
+@lru_cache(maxsize=1)
+def _stored_power():
+    return read_power()
 
 
 def _spacings(nu, a):

@@ -7,33 +7,47 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+import rmtlib
+from rmtlib import laws
 from rmtlib.claims import Outcome
 
 from . import noise as of_noise
 from . import verdicts
 
-__all__ = ["every_layer", "initial_spectrum", "number_variance", "spacings_like", "spacings_none", "trained_spectrum"]
+__all__ = [
+    "every_layer",
+    "exceeding",
+    "initial_spectrum",
+    "number_variance",
+    "one_network",
+    "spacings_like",
+    "spacings_none",
+    "trained_spectrum",
+    "variance_ratio",
+]
 
+Levels = Mapping[int, np.ndarray]
 INDEPENDENT = 2 * np.log(2) - 1  # mean ratio of gaps of independent levels
 PAPER_LEVEL = 0.30  # of N4
 
 
-def spacings_like(initial: pd.DataFrame, trained: pd.DataFrame, noise: pd.DataFrame | None = None) -> Outcome:
+def spacings_like(initial: Levels, trained: Levels, noise: pd.DataFrame | None = None) -> Outcome:
     """C1-like: the share of the way to independent levels, of initial and of trained matrices.
 
     Parameters
     ----------
-    initial, trained : pandas.DataFrame
-        Rows of `studies.measured.layer_numbers`, one a network.
+    initial, trained : mapping of int to array
+        Singular values of one layer of every network, ascending, from `studies.regimes.levels`.
     noise : pandas.DataFrame, optional
         From `studies.noise.read`.
     """
     ratio = _noise(noise)["ratio"]
     way = ratio.mean() - INDEPENDENT
-    shares = [verdicts.known_interval((ratio.mean() - table["ratio"]) / way, ratio.std() / way) for table in (initial, trained)]
+    found = ([rmtlib.spacing_ratios(nu).mean() for nu in levels.values()] for levels in (initial, trained))
+    shares = [verdicts.known_interval((ratio.mean() - np.array(own)) / way, ratio.std() / way) for own in found]
     return Outcome(
         verdicts.typical_ratio(shares, verdicts.margin("C1-like")),
-        says="share of the way to independent levels: before training {}, after it {}".format(*(x.words("+.2f") for x in shares)),
+        says="share of the way to independent levels: before training {}, after it {}".format(*(x.words("+.3f") for x in shares)),
     )
 
 
@@ -80,31 +94,66 @@ def every_layer(table: pd.DataFrame) -> Outcome:
     return Outcome(word, value=smallest, layers=len(table), calibrated=calibrated)
 
 
-def number_variance(trained: pd.DataFrame, noise: pd.DataFrame | None = None) -> Outcome:
-    """C2: number variance over its filtered law, L from 1 to 10, the mean over the networks of one regime."""
-    ratio = verdicts.known_interval(trained["variance_ratio"], _noise(noise)["variance_ratio"].std())
+def one_network(spacings: pd.DataFrame) -> dict[str, Outcome]:
+    """N4, C1-none and T2-mlp512: all hidden layers of one network.
+
+    Parameters
+    ----------
+    spacings : pandas.DataFrame
+        From `studies.layers.spacings_table`, by "initial" or "trained" and layer.
+    """
+    trained = spacings.loc["trained"]
+    p, levels = spacings["p, calibrated"], spacings["levels"]
+    after = pd.Series(spacings.index.get_level_values(0) == "trained", spacings.index)
+    return {
+        "N4": every_layer(trained),
+        "C1_none": spacings_none("C1-none", p, levels, trained=after),
+        "T2_mlp512": spacings_none("T2-mlp512", trained["p, calibrated"], trained["levels"]),
+    }
+
+
+def number_variance(ratios: pd.Series, noise: pd.DataFrame | None = None) -> Outcome:
+    """C2: number variance over its filtered law, L from 1 to 10, the mean over the networks of one regime.
+
+    Parameters
+    ----------
+    ratios : pandas.Series
+        `variance_ratio` of every network.
+    noise : pandas.DataFrame, optional
+        From `studies.noise.read`.
+    """
+    ratio = verdicts.known_interval(ratios, _noise(noise)["variance_ratio"].std())
     return Outcome(
         verdicts.equivalent(ratio, 1.0, verdicts.margin("C2")),
-        says=f"number variance over the filtered law, L from 1 to 10: {ratio.words('.2f')}",
+        says=f"number variance over the filtered law, L from 1 to 10: {ratio.words('.3f')}",
     )
 
 
-def initial_spectrum(initial: pd.DataFrame, noise: pd.DataFrame | None = None) -> Outcome:
+def variance_ratio(nu, *, a: int = 15, longest: float = 10.0) -> float:
+    """Mean over L = 1 to 10, or to ``longest``, of the number variance of levels over its filtered law."""
+    L = np.arange(1.0, longest + 0.25, 0.5)
+    return float(np.mean(rmtlib.number_variance(rmtlib.unfold(nu, a=a), L) / laws.number_variance_unfolded(L, a)))
+
+
+def initial_spectrum(levels: Levels, shape: tuple[int, int], noise: pd.DataFrame | None = None) -> Outcome:
     """C3: initial matrices against the Marchenko-Pastur law of Glorot's variance, no parameter fitted.
 
     Parameters
     ----------
-    initial : pandas.DataFrame
-        Rows of `studies.noise.bulk_against_law`, one a network.
+    levels : mapping of int to array
+        Singular values of the initial layer of every network.
+    shape : tuple of int
+        Of the layer.
     noise : pandas.DataFrame, optional
         From `studies.noise.read`.
     """
-    noise = _noise(noise)
-    p = np.concatenate([_exceeding(noise["deviation"], initial["deviation"]), initial["largest_p"]])
+    noise, sigma = _noise(noise), np.sqrt(2 / sum(shape))
+    found = pd.DataFrame([of_noise.bulk_against_law(nu, shape, sigma) for nu in levels.values()])
+    p = np.concatenate([exceeding(noise["deviation"], found["deviation"]), found["largest_p"]])
     allowed = verdicts.level("C3") / len(p)
-    fit, largest = noise["deviation_uneven"], noise["largest_p_uneven"]
-    seen = (_exceeding(noise["deviation"], fit) < allowed) | (largest < allowed)
-    power = float(1 - (1 - seen.mean()) ** len(initial))
+    uneven = exceeding(noise["deviation"], noise["deviation_uneven"])
+    seen = (uneven < allowed) | (noise["largest_p_uneven"] < allowed)
+    power = float(1 - (1 - seen.mean()) ** len(levels))
     return Outcome(
         verdicts.bonferroni(p, 1.0, verdicts.level("C3")),
         says=(
@@ -134,7 +183,7 @@ def _fitted(trained, suffix):
     return ("compatible" if outliers.low > 0 else "inconclusive"), p, outliers
 
 
-def _exceeding(noise, values):
+def exceeding(noise, values):
     """Probability that noise is at least as large, counted among the draws."""
     noise = np.sort(np.asarray(noise, dtype=float))
     return (1 + len(noise) - np.searchsorted(noise, np.asarray(values, dtype=float))) / (1 + len(noise))

@@ -13,8 +13,10 @@ from rmtlib.runs import RunError
 from .measured import FEW
 from .regimes import PAPER_ACCURACY, REGIMES, Evidence, evidence, in_words, runs_of
 from .sentences import SENTENCES, judge
+from .verdicts import end as end_is
+from .verdicts import explained
 
-__all__ = ["READINGS", "Reading", "accuracies", "ends", "outcomes", "read", "read_all", "verdicts_table"]
+__all__ = ["READINGS", "Reading", "accuracies", "ends", "outcomes", "read", "read_all", "sizes", "verdicts_table"]
 
 HALF = dict(zip(REGIMES, (0.3, 0.5, 2.5), strict=True))
 READINGS: dict[str, dict] = {
@@ -162,6 +164,24 @@ def outcomes(readings: Mapping[str, Reading]) -> dict[str, Outcome | str | float
         f"reading_{number}": f"{text} ({in_words(readings[name].seeds, 'd')})"
         for number, (name, text) in enumerate(told.items(), 1)
     }
+
+
+def sizes(readings: Mapping[str, Reading], space: str = "output") -> dict[str, float | str]:
+    """Ends of the rich networks with and without sizes, for the ledger: at four times the rate, and as stated."""
+    fast = next(name for name in ("four times the rate", "four times the rate, 60 epochs") if name in readings)
+    rows = ends({name: readings[name] for name in ("as stated", fast)}, space)
+    small, large, stated = (
+        rows.loc[fast, "rich", "small"],
+        rows.loc[fast, "rich", "large"],
+        rows.loc["as stated", "rich", "large"],
+    )
+    n = FEW * int(readings[fast].seeds["rich"])
+    found: dict[str, float | str] = {
+        f"{end}_{short}": float(row[column])
+        for end, row in (("small", small), ("large", large), ("stated_large", stated))
+        for short, column in (("as_is", "as it is"), ("noise", "noise sizes"), ("total", "total sizes"))
+    }
+    return found | {"small_so": explained(*(end_is(small[column], n) for column in ("as it is", "noise sizes")))}
 
 
 def _numbers(reading):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +25,7 @@ __all__ = [
     "common_direction",
     "evidence",
     "in_words",
+    "levels",
     "runs_of",
     "runs_of_seed",
 ]
@@ -180,6 +181,12 @@ def analyses(runs: Mapping[str, list[Run]], layer: str = "dense2", *, a: int = 1
     """One trained layer of every network, analysed, by regime and seed."""
     networks = {(regime, run.config["seed"]): load_weights(run) for regime, own in runs.items() for run in own}
     return {key: analyse(weights[layer], a=a) for key, weights in networks.items()}
+
+
+def levels(runs: Iterable[Run], layer: str = "dense2", *, trained: bool = True) -> dict[int, np.ndarray]:
+    """Singular values of one layer of every network, ascending, by seed; before training if not ``trained``."""
+    matrices = {run.config["seed"]: load_weights(run)[layer].matrix if trained else initial(run, layer) for run in runs}
+    return {seed: spectrum(W, vectors=False).nu for seed, W in matrices.items()}
 
 
 def in_words(values: pd.Series | Mapping[str, float], style: str) -> str:

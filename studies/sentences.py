@@ -17,7 +17,7 @@ from .measured import FEW, MANY
 from .randomness import number_variance
 from .regimes import NUMBERS, PAPER_ACCURACY, Evidence, in_words
 
-__all__ = ["NEEDS", "SENTENCES", "accuracies", "ends_table", "figures", "judge", "outliers_table"]
+__all__ = ["NEEDS", "SENTENCES", "accuracies", "ends_table", "figures", "judge", "outliers_table", "together", "verdicts_table"]
 
 NEEDS = {
     "N1": ("lazy",),
@@ -72,6 +72,16 @@ def judge(found: Evidence, stated: Evidence | None = None, *, space: str = "outp
         else:
             decided[id] = _SENTENCES[id](found, stated, space)
     return decided
+
+
+def verdicts_table(decided: Mapping[str, Outcome]) -> pd.DataFrame:
+    """Sentences, their verdicts and what decided them, a row an id; of an accuracy with half of its interval."""
+    rows = {}
+    for id, outcome in decided.items():
+        number = "" if outcome.value is None else f"{outcome.value:.1f} ± {outcome.error:.1f} %"
+        decisive = outcome.numbers.get("says", number)
+        rows[id] = {"what the paper says": SENTENCES[id], "verdict": outcome.verdict, "what decides": decisive}
+    return pd.DataFrame(rows).T
 
 
 def accuracies(found: Evidence) -> pd.DataFrame:
@@ -143,9 +153,10 @@ def figures(decided: Mapping[str, Outcome], found: Evidence) -> dict[str, Outcom
         From `judge`.
     found : Evidence
     """
-    rigid = {regime: number_variance(own) for regime, own in found.trained.groupby(level="regime", sort=False)}
+    rigid = {regime: number_variance(own["variance_ratio"]) for regime, own in found.trained.groupby(level="regime", sort=False)}
     of_figures = {id: {name: decided[name] for name in names} for id, names in FIGURES.items()}
     of_figures["F3c"] |= {f"C2 {regime}": outcome for regime, outcome in rigid.items()}
+    of_figures["F3d"] |= {"vectors of C6": Outcome(_random_ends(found.trained.loc["lazy"]))}
     return {
         id: Outcome(
             verdicts.worst(outcome.verdict for outcome in parts.values()),
@@ -155,7 +166,7 @@ def figures(decided: Mapping[str, Outcome], found: Evidence) -> dict[str, Outcom
     }
 
 
-FIGURES = {"F3a": ("C6", "C10"), "F3c": ("C7",), "F3d": ("C4", "C5", "C6")}
+FIGURES = {"F3a": ("C6", "C10"), "F3c": ("C7",), "F3d": ("C4", "C5")}
 
 
 def _untested(why):
@@ -196,9 +207,18 @@ def _c5(found, stated, space):
     return Outcome(verdicts.small_end(words["small"]), says=_in_ends(means, words, "large", "small"))
 
 
+def _four_ends(own):
+    return {f"{space} {end}": _means(own, space)[1][end] for space in ("output", "input") for end in ("large", "small")}
+
+
+def _random_ends(own):
+    nothing = verdicts.Interval(0.0, 0.0, 0.0, len(own))
+    return verdicts.unchanged(list(_four_ends(own).values()), verdicts.Interval(1.0, 1.0, 1.0, len(own)), nothing, 0.05)
+
+
 def _c6(found, stated, space):
     own = found.trained.loc["lazy"]
-    ends = {f"{space} {end}": _means(own, space)[1][end] for space in ("output", "input") for end in ("large", "small")}
+    ends = _four_ends(own)
     ratio = verdicts.interval(found.growth("lazy"), others=stated.growth("lazy"))
     outliers = verdicts.interval(own["outliers"], others=stated.trained.loc["lazy"]["outliers"])
     dips = [name for name, word in ends.items() if word == "dip"]
