@@ -11,12 +11,12 @@ from rmtlib.claims import Outcome
 from rmtlib.runs import RunError
 
 from .measured import FEW
-from .regimes import PAPER_ACCURACY, REGIMES, Evidence, evidence, in_words, runs_of
+from .regimes import PAPER_ACCURACY, REGIMES, Evidence, evidence, runs_of
 from .sentences import SENTENCES, judge
 from .verdicts import end as end_is
 from .verdicts import explained
 
-__all__ = ["READINGS", "Reading", "accuracies", "ends", "outcomes", "read", "read_all", "sizes", "verdicts_table"]
+__all__ = ["READINGS", "Reading", "accuracies", "ends", "one_reading", "read", "read_all", "sizes", "verdicts_table"]
 
 HALF = dict(zip(REGIMES, (0.3, 0.5, 2.5), strict=True))
 READINGS: dict[str, dict] = {
@@ -148,8 +148,8 @@ def ends(readings: Mapping[str, Reading], space: str = "output") -> pd.DataFrame
     return pd.DataFrame(rows).T.rename_axis(["reading", "regime", "end"])
 
 
-def outcomes(readings: Mapping[str, Reading]) -> dict[str, Outcome | str | float]:
-    """What every reading does not bring together, for the ledger, and whether one of them brings all together."""
+def one_reading(readings: Mapping[str, Reading]) -> Outcome:
+    """Whether one reading brings all sentences together, and what every reading does not bring."""
     told = {}
     for name, reading in readings.items():
         parts = {
@@ -160,10 +160,7 @@ def outcomes(readings: Mapping[str, Reading]) -> dict[str, Outcome | str | float
         told[name] = "; ".join(f"{word} {', '.join(ids)}" for word, ids in parts.items() if ids) or "brings all together"
     words = [reading.verdict for reading in readings.values()]
     best = "reproduced" if "reproduced" in words else "inconclusive" if "inconclusive" in words else "not reproduced"
-    return {"one_reading": Outcome(best, says=". ".join(f"{name}: {text}" for name, text in told.items()))} | {
-        f"reading_{number}": f"{text} ({in_words(readings[name].seeds, 'd')})"
-        for number, (name, text) in enumerate(told.items(), 1)
-    }
+    return Outcome(best, says=". ".join(f"{name}: {text}" for name, text in told.items()))
 
 
 def sizes(readings: Mapping[str, Reading], space: str = "output") -> dict[str, float | str]:

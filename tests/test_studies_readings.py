@@ -84,7 +84,7 @@ def test_ends_are_those_of_the_evidence_with_the_scatter_of_noise(runs, monkeypa
 
 
 def test_one_reading_that_holds_is_enough(runs):
-    outcome = readings.outcomes(read_all({}))["one_reading"]
+    outcome = readings.one_reading(read_all({}))
     assert outcome.verdict == "reproduced"
     assert "as stated: fails C5" in outcome.numbers["says"]
     assert "four times the rate: brings all together" in outcome.numbers["says"]
