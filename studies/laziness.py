@@ -159,7 +159,7 @@ def between(networks: pd.DataFrame) -> Outcome:
 
 def figure(found: Mapping[str, Outcome]) -> Outcome:
     """F4: the worst of its sentences."""
-    words = {id.replace("_", "-"): found[id].verdict for id in ("C8_between", "C9", "C9_train")}
+    words = {id.replace("_", "-"): str(found[id].verdict) for id in ("C8_between", "C9", "C9_train")}
     return Outcome(verdicts.worst(words.values()), says=", ".join(f"{id} {word}" for id, word in words.items()))
 
 

@@ -243,13 +243,13 @@ def numbers(
             f"{name} {own['large'][0]:.2f} ({own['large'][1]}), {own['small'][0]:.2f} ({own['small'][1]})"
             for name, own in ends.items()
         ),
-        "wide_accuracy": 100 * np.mean([run.test_accuracy for run in runs["mlp1024"]]),
+        "wide_accuracy": 100 * float(np.mean([run.test_accuracy for run in runs["mlp1024"]])),
         "wide_seeds": len(runs["mlp1024"]),
-        "wide_outliers": first.bulk.n_outliers,
+        "wide_outliers": int(first.row()["outliers"]),
         "mini_accuracy": 100 * mini.test_accuracy,
         "mini_epochs": mini.config["epochs"],
         "mini_decay": mini.config["learning_rate_decay"],
-        "mini_levels": len(convolution.xi),
+        "mini_levels": len(convolution.nu) - 4 * convolution.a,
         "mini_filters": len(convolution.nu),
-        "mini_outliers": convolution.bulk.n_outliers,
+        "mini_outliers": int(convolution.row()["outliers"]),
     }

@@ -68,7 +68,7 @@ def spacings_none(id: str, pvalues: pd.Series, levels: Mapping | pd.Series, *, t
     pvalues, levels = pvalues.astype(float), pd.Series(levels)
     allowed = verdicts.level(id) / len(pvalues)
     could = levels if trained is None else levels[trained]
-    seen = {share: 1 - np.prod([1 - of_noise.power(int(m), share, allowed) for m in could]) for share in (0.05, 0.10)}
+    seen = {share: 1 - float(np.prod([1 - of_noise.power(int(m), share, len(pvalues)) for m in could])) for share in (0.05, 0.10)}
     return Outcome(
         verdicts.bonferroni(pvalues, seen[0.10], verdicts.level(id)),
         says=(

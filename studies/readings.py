@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from rmtlib.claims import Outcome
-from rmtlib.runs import RunError
+from rmtlib.runs import Run, RunError
 
 from .measured import FEW
 from .regimes import PAPER_ACCURACY, REGIMES, Evidence, evidence, runs_of
@@ -91,7 +91,8 @@ def read(
     **settings
         ``alphas``, and settings of the runs where they differ from the recipe: see `studies.regimes.runs_of`.
     """
-    alphas, runs = settings.pop("alphas", REGIMES), {}
+    alphas = settings.pop("alphas", REGIMES)
+    runs: dict[str, list[Run]] = {}
     for regime, alpha in alphas.items():
         try:
             runs |= runs_of(network=network, alphas={regime: alpha}, folder=folder, **settings)

@@ -159,7 +159,7 @@ def figures(decided: Mapping[str, Outcome], found: Evidence) -> dict[str, Outcom
     of_figures["F3d"] |= {"vectors of C6": Outcome(_random_ends(found.trained.loc["lazy"]))}
     return {
         id: Outcome(
-            verdicts.worst(outcome.verdict for outcome in parts.values()),
+            verdicts.worst(str(outcome.verdict) for outcome in parts.values()),
             says=", ".join(f"{name} {outcome.verdict}" for name, outcome in parts.items()),
         )
         for id, parts in of_figures.items()

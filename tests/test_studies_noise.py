@@ -33,8 +33,10 @@ def test_a_row_is_the_initial_network_of_its_seed(drawn):
 
 
 def test_uneven_rows_stray_further_from_the_law(drawn):
-    assert (drawn["deviation_uneven"] > drawn["deviation"]).mean() > 0.5
-    assert (drawn["bulk_p_uneven"] <= 1).all()
+    stored = noise.read()
+    assert (stored["deviation_uneven"] > stored["deviation"]).mean() > 0.9
+    assert stored["bulk_p_uneven"].median() < 0.1
+    assert (drawn["deviation"] != drawn["deviation_uneven"]).all()
 
 
 def test_the_stored_table_is_that_of_the_book_and_noise_on_average():
@@ -46,7 +48,7 @@ def test_the_stored_table_is_that_of_the_book_and_noise_on_average():
     again = layer_numbers(rmtlib.analyse(W))
     np.testing.assert_allclose(stored.loc[seed, list(again)].astype(float), list(again.values()), rtol=2e-3, atol=2e-3)
     for p in ("spacing_p", "spacing_p1", "spacing_p3", "bulk_p"):
-        assert scipy.stats.kstest(stored[p], "uniform").pvalue > 1e-3, p
+        assert scipy.stats.kstest(stored[p], "uniform").pvalue > 1e-4, p
     assert stored["ratio"].mean() == pytest.approx(0.5307, abs=0.002)
 
 
@@ -54,25 +56,26 @@ def test_independent_levels_fill_the_share_and_keep_the_law():
     rng = np.random.default_rng(0)
     nu = np.concatenate([noise.with_independent_levels(300, 0.3, rng) for _ in range(30)])
     assert scipy.stats.kstest(nu, rmtlib.laws.marchenko_pastur(1.0, np.sqrt(300)).cdf).statistic < 0.01
-    ratios = [rmtlib.spacing_ratios(noise.with_independent_levels(300, share, rng)).mean() for share in (0.0, 0.999)]
+    ratios = [rmtlib.spacing_ratios(noise.with_independent_levels(300, share, rng)).mean() for share in (0.0, 0.98)]
     assert ratios[0] == pytest.approx(0.53, abs=0.04)
     assert ratios[1] == pytest.approx(0.386, abs=0.04)
 
 
-def test_power_is_the_share_of_small_p():
-    table = pd.DataFrame({"levels": [90] * 4 + [512] * 4, "share": [0.1] * 8, "p": [0.5, 0.5, 0.5, 0.01, 0.01, 0.01, 0.02, 0.5]})
-    assert noise.power(512, 0.1, 0.05, table) == 0.75
-    assert noise.power(400, 0.1, 0.05, table) == 0.25
-    assert noise.power(40, 0.1, 0.05, table) == 0.25
-    assert noise.power(3000, 0.1, 0.015, table) == 0.5
+def test_power_is_the_share_that_is_rejected():
+    rows = [(m, 0.1, tests, value / tests) for m, value in ((90, 0.2), (512, 0.8)) for tests in (1, 2)]
+    table = pd.DataFrame(rows, columns=["levels", "share", "tests", "power"])
+    assert noise.power(512, 0.1, 1, table) == 0.8
+    assert noise.power(400, 0.1, 2, table) == 0.1
+    assert noise.power(40, 0.1, 1, table) == 0.2
+    assert noise.power(3000, 0.1, 40, table) == 0.4
     with pytest.raises(ValueError, match=r"share must be one of 0\.1; got 0\.3"):
-        noise.power(512, 0.3, 0.05, table)
+        noise.power(512, 0.3, 1, table)
 
 
 def test_a_small_table_of_power_is_that_of_the_tests():
-    table = noise.draw_power(8, levels=(90,), shares=(0.1, 1.0), a=7)
-    assert len(table) == 16
-    assert table["p"][table["share"] == 1.0].median() < 0.01
+    table = noise.draw_power(8, levels=(90,), shares=(0.0, 0.9), a=7).set_index(["share", "tests"])["power"]
+    assert table[0.9, 1] > 0.5 > table[0.0, 1]
+    assert (table[0.9].diff().dropna() <= 0).all()
 
 
 def test_no_criterion_calls_noise_a_finding_more_often_than_it_states():
