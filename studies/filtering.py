@@ -183,7 +183,7 @@ def outcomes(table: pd.DataFrame) -> dict[str, Outcome | float]:
 
 
 def _chosen(table):
-    """Gain in points of the one cut of each network that half of the images chose, mean over networks, with the error over images."""
+    """Gain in points of the cut of each network that half of the images chose, mean over networks; the error is over images."""
     whole = table[table["layer"] == "none"].set_index("laziness")
     halves, gains, errors = ("first_half", "second_half"), [], []
     for laziness, own in cuts(table)[lambda rows: rows["value"] > 0].groupby("laziness"):

@@ -137,8 +137,8 @@ def gain_outcomes(table: pd.DataFrame, at_edge: pd.DataFrame) -> dict[str, Outco
     Returns
     -------
     dict of str to Outcome or float
-        By the name of the claim; gains in points, means over seeds with their standard errors. Sentences are decided by the criteria
-        of ``paper.toml``.
+        By the name of the claim; gains in points, means over seeds with their standard errors. Sentences are decided by the
+        criteria of ``paper.toml``.
     """
     gains = table.sub(table["trained to the end"], axis=0).xs(JUDGED, level="label noise")
     mean, error = gains.mean(), gains.sem()

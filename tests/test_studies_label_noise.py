@@ -122,7 +122,7 @@ def test_verdicts_are_those_of_the_seeds_of_one_share():
 def test_scattered_gains_prove_nothing_and_a_large_one_beats_the_rivals():
     assert outcomes([-0.5, 1.0, 2.5])["B-filtering-noisy"].verdict == "inconclusive"
     assert outcomes([-0.1, 0.0, 0.1])["B-filtering-noisy"].verdict == "not reproduced"
-    assert outcomes([3.0, 3.1, 3.2], stop=(1.0, 1.0, 1.0))["B-filtering-rivals"].verdict == "reproduced"
+    assert outcomes([4.0, 4.5, 5.1], stop=(1.0, 1.0, 1.0))["B-filtering-rivals"].verdict == "reproduced"
     assert outcomes([2.0, 2.1, 2.2], stop=(1.0, 1.0, 1.0))["B-filtering-rivals"].verdict == "inconclusive"
     assert outcomes([1.0, 1.1, 1.2], stop=(1.0, 1.0, 1.0))["B-filtering-rivals"].verdict == "not reproduced"
 
