@@ -54,16 +54,13 @@ def sweep(measured: pd.DataFrame, *, network: str = "mlp512", folder=None) -> pd
     Returns
     -------
     pandas.DataFrame
-        Rows of ``measured``, accuracies as shares, with the columns ``laziness`` and ``seed``.
-
-    Raises
-    ------
-    KeyError
-        If a run was not measured.
+        Rows of ``measured``, accuracies as shares, with the columns ``laziness`` and ``seed``. Of a run that was not measured,
+        the accuracies of its linearisation are NaN.
     """
     runs = find_runs(folder=folder, network=network, **RECIPE)
     settings = {key: [run.config[key] for run in runs] for key in ("laziness", "seed")}
-    return measured.loc[[run.name for run in runs]].assign(**settings)
+    known = {f"{images}_accuracy": [getattr(run, f"{images}_accuracy") for run in runs] for images in ("train", "test")}
+    return measured.reindex([run.name for run in runs]).assign(**known, **settings)
 
 
 def by_laziness(networks: pd.DataFrame) -> pd.DataFrame:
@@ -78,15 +75,17 @@ def linear_table(networks: pd.DataFrame, *, folder=None, layer: str = "dense2") 
     Returns
     -------
     pandas.DataFrame
-        Gaps on test and on training images in points; error of the linearised logits, relative to what the learning of the layer
-        changes in them; the share of the test accuracy that this learning adds and the linearisation keeps, in per cent;
-        both are NaN where they were not measured. The last column is the laziness times the relative size of the update.
+        Test accuracy of the network with the layer set back to its initial value, in per cent; gaps on test and on training
+        images, in points; error of the linearised logits, relative to what the learning of the layer changes in them; the share of the
+        test accuracy that this learning adds and the linearisation keeps, in per cent; the laziness times the relative size of
+        the update. What was not measured is NaN.
     """
     moved = {name: update_size(load_run(name, folder=folder), layer) for name in networks.index}
     added = networks["test_accuracy"] - networks["reset_test_accuracy"]
     rows = pd.DataFrame(
         {
             "laziness": networks["laziness"],
+            "set back, %": 100 * networks["reset_test_accuracy"],
             "gap, test": 100 * networks["gap"],
             "gap, training": 100 * (networks["train_accuracy"] - networks["linearized_train_accuracy"]),
             "error of the logits": networks["logit_error"],
@@ -125,7 +124,9 @@ def outcomes(networks: pd.DataFrame) -> dict[str, Outcome]:
 
 def _gaps(values, laziness):
     """Interval of each laziness; where there are fewer than three networks, with the scatter of the five at 5."""
-    return {alpha: verdicts.interval(own, others=values[laziness == 5.0]) for alpha, own in values.groupby(laziness)}
+    values = values.dropna()
+    usual = values[laziness.loc[values.index] == 5.0]
+    return {alpha: verdicts.interval(own, others=usual) for alpha, own in values.groupby(laziness.loc[values.index])}
 
 
 def _equally_good(id, gaps):
@@ -146,7 +147,8 @@ def between(networks: pd.DataFrame) -> Outcome:
     leads = {other: (accuracy[best] - accuracy[other]).drop(index=0).dropna() for other in (0.5, 5.0)}
     count = int(accuracy[best].count())
     if count < verdicts.FEWEST:
-        says = f"best on seed 0 is α = {best:g}, of which {count} network was trained and {verdicts.FEWEST} are asked for"
+        trained = f"{count} network was" if count == 1 else f"{count} networks were"
+        says = f"best on seed 0 is α = {best:g}, of which {trained} trained and {verdicts.FEWEST} are asked for"
         return Outcome("not tested here", says=says)
     usual = {other: (accuracy[1.0] - accuracy[other]).dropna() for other in leads}
     found = {other: verdicts.interval(lead, others=usual[other]) for other, lead in leads.items()}
