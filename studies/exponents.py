@@ -111,7 +111,7 @@ def outcome(found: pd.DataFrame, level: float | None = None) -> Outcome:
 def _all_runs():
     shares = (0.0, 0.2, 0.4, 0.6)
     settings = [{"label_noise": share} for share in shares] + [{"centred": True}, {"decay_every": 10}]
-    runs = {}
+    runs: dict[str, Run] = {}
     for setting in settings:
         try:
             runs |= {run.name: run for run in find_runs(network="mlp512", dataset="cifar10", **setting)}

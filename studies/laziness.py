@@ -76,9 +76,9 @@ def linear_table(networks: pd.DataFrame, *, folder=None, layer: str = "dense2") 
     -------
     pandas.DataFrame
         Test accuracy of the network with the layer set back to its initial value, in per cent; gaps on test and on training
-        images, in points; error of the linearised logits, relative to what the learning of the layer changes in them; the share of the
-        test accuracy that this learning adds and the linearisation keeps, in per cent; the laziness times the relative size of
-        the update. What was not measured is NaN.
+        images, in points; error of the linearised logits, relative to what the learning of the layer changes in them; of the test
+        accuracy that this learning adds, the share that the linearisation keeps, in per cent; the laziness times the relative
+        size of the update. What was not measured is NaN.
     """
     moved = {name: update_size(load_run(name, folder=folder), layer) for name in networks.index}
     added = networks["test_accuracy"] - networks["reset_test_accuracy"]

@@ -234,8 +234,9 @@ def _c6(found, stated, space):
 def _c7(found, stated, space):
     values, others = (_slower(own.trained) for own in (found, stated))
     share, bound = verdicts.interval(values, others=others), -verdicts.margin("C7")
-    word, enough = verdicts.above(share, bound), verdicts.seeds_to_decide(others if len(values) < 3 else values, bound)
-    more = f"; {enough or 'more than a thousand'} seeds would decide" if word == "inconclusive" else ""
+    word, more = verdicts.above(share, bound), ""
+    if word == "inconclusive" and not share.borrowed:
+        more = f"; {verdicts.seeds_to_decide(values, bound) or 'more than a thousand'} seeds would decide"
     return Outcome(word, says=f"lazy minus rich, over rich: {share.words('+.3f')}, bound {bound:.2f}{more}")
 
 
