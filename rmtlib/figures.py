@@ -302,12 +302,12 @@ def ends_panels(table, *, bound=0.40):
                 ax.plot(own[kind], places, marker, ls="none", ms=6, color=color, mfc=face, label=kind)
             ax.axvline(bound, color=COLORS["law"], lw=0.8, ls="--")
             ax.set_title(f"{regime}, {end} end", loc="left", fontsize="small")
-    axes[0, 0].set(xlim=(0, 1), yticks=range(len(readings)), ylim=(len(readings) - 0.5, -0.5))
+    axes[0, 0].set(xlim=(0, 1), xticks=[0, 0.5, 1], yticks=range(len(readings)), ylim=(len(readings) - 0.5, -0.5))
     axes[0, 0].set_yticklabels(readings)
     axes[1, 0].set_yticklabels(readings)
     for ax in axes[1]:
         ax.set_xlabel("mean p")
-    axes[0, -1].legend(loc="lower right", fontsize="x-small")
+    axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="x-small")
     return figure
 
 
