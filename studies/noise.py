@@ -152,7 +152,7 @@ def power(levels: int, share: float, tests: int, table: pd.DataFrame | None = No
     Parameters
     ----------
     levels : int
-        Of the layer; the next smaller number of the table is used, and its smallest one below.
+        Of the layer; between those of the table the power is interpolated.
     share : float
         One of the table's; for 0 the probability of a false alarm.
     tests : int
@@ -173,10 +173,9 @@ def power(levels: int, share: float, tests: int, table: pd.DataFrame | None = No
     if not np.isclose(table["share"], share).any():
         msg = f"share must be one of {', '.join(map(str, table['share'].unique()))}; got {share}"
         raise ValueError(msg)
-    known = table["levels"].unique()
-    at = max((m for m in known if m <= levels), default=known.min())
-    own = table[np.isclose(table["share"], share) & (table["levels"] == at)].set_index("tests")["power"]
-    return float(own[min(tests, own.index.max())])
+    own = table[np.isclose(table["share"], share)]
+    column = own[own["tests"] == min(tests, own["tests"].max())].sort_values("levels")
+    return float(np.interp(levels, column["levels"], column["power"]))
 
 
 @lru_cache(maxsize=1)
