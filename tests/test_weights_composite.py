@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn.utils import parametrizations, prune
 
 from rmtlib.filtering import filter_network
@@ -198,7 +199,10 @@ def packed(q, bits, axis):
     q = np.moveaxis(q, axis, -1).astype(np.uint64)
     words = np.zeros((*q.shape[:-1], q.shape[-1] * bits // 32), np.uint64)
     for i in range(q.shape[-1]):
-        words[..., i * bits // 32] |= q[..., i] << np.uint64(i * bits % 32)
+        word, shift = divmod(i * bits, 32)
+        words[..., word] |= q[..., i] << np.uint64(shift)
+        if shift + bits > 32:
+            words[..., word + 1] |= q[..., i] >> np.uint64(32 - shift)
     return np.ascontiguousarray(np.moveaxis(words.astype(np.uint32).view(np.int32), -1, axis))
 
 
@@ -209,7 +213,7 @@ def stored(tmp_path, tensors, **configs):
     return tmp_path / "model.safetensors"
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("version", [1, 2])
 def test_gptq(bits, version, tmp_path):
     rng = np.random.default_rng(bits)
@@ -345,6 +349,80 @@ def test_mxfp4_experts(tmp_path):
     weights = load_weights(path, min_levels=2)
     for e in range(2):
         np.testing.assert_allclose(weights[f"experts.gate_up_proj#{e}"].matrix, expected[e])
+
+
+REFERENCE = Path(__file__).parent / "reference" / "quantised"
+PRODUCTS = np.load(REFERENCE / "products.npz")
+
+
+@pytest.mark.parametrize("name", sorted(set(PRODUCTS.files) - {"x"}))
+def test_a_layer_that_its_package_quantised_gives_the_package_s_own_product(name):
+    layer = only(REFERENCE / name)
+    x = PRODUCTS["x"][:, : layer.matrix.shape[1]]
+    # llm-compressor dequantises NVFP4 in bfloat16.
+    np.testing.assert_allclose(x @ layer.matrix.T, PRODUCTS[name], atol=2e-3 if "nvfp4_pack" in name else 1e-5)
+    assert layer.name == "fc"
+    assert "quantised, " in layer.ground
+
+
+def without(name, *left_out):
+    """The tensors of a reference without some, and without its configuration."""
+    tensors = load_file(REFERENCE / name / "model.safetensors")
+    return {key: tensor for key, tensor in tensors.items() if key not in left_out}
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out", "text"),
+    [
+        ("hqq_4", ("fc.packing",), "HQQ's uint8 (32, 64) whose description is not whole ('packing')"),
+        ("hqq_4", ("fc.shape",), "HQQ's uint8"),
+        ("quanto_qint4", ("fc.bias",), "quanto's uint8 (32, 128) with scales (64, 1): the file does not tell the outputs"),
+        ("quanto_qint4", ("fc.weight._shift",), "quanto's uint8 (32, 128)"),
+        ("compressed_nvfp4_pack_quantized_4", ("fc.weight_global_scale",), "NVFP4 (32, 64) without its weight_global_scale"),
+        ("mlx_mxfp4_4", (), "the config.json beside it must tell its quantization"),
+        ("mlx_affine_3", (), "the config.json beside it must tell its quantization"),
+        ("bitnet_bitlinear", (), "quantised: uint8 (8, 128) with weight_scale"),
+        ("compressed_pack_quantized_3", (), "do not fit 32 outputs and 128 inputs"),
+    ],
+)
+def test_a_layer_of_which_a_part_is_missing_is_one_reason_for_all_its_tensors(name, left_out, text):
+    found = reasons(without(name, *left_out))
+    assert len(load_weights(without(name, *left_out), min_levels=2)) == 0
+    told = {reason for layer, reason in found.items() if layer not in ("fc.bias", "fc.input_scale", "fc.output_scale")}
+    assert len(told) == 1
+    assert text in told.pop()
+
+
+def test_gptq_in_an_order_or_a_format_that_the_file_does_not_tell_is_a_reason(tmp_path):
+    tensors = without("gptq_3")
+    for left_out, options, text in (
+        ("fc.g_idx", {"bits": 3, "desc_act": True, "checkpoint_format": "gptq_v2"}, "by activation order, without the g_idx"),
+        ("", {"bits": 3, "checkpoint_format": "gptq_p"}, "GPTQ in the format gptq_p"),
+    ):
+        kept = {key: tensor for key, tensor in tensors.items() if key != left_out}
+        [reason] = set(reasons(stored(tmp_path, kept, config={"quantization_config": options})).values())
+        assert text in reason
+
+
+def test_the_bits_of_a_layer_are_those_of_its_shapes_where_the_configuration_tells_those_of_most_layers(tmp_path):
+    path = stored(tmp_path, without("gptq_8"), config={"quantization_config": {"bits": 4, "checkpoint_format": "gptq_v2"}})
+    np.testing.assert_allclose(PRODUCTS["x"][:, :128] @ only(path).matrix.T, PRODUCTS["gptq_8"], atol=1e-5)
+
+
+def test_nvfp4_of_modelopt_multiplies_by_its_second_scale(tmp_path):
+    """Its exporter keeps ``amax / (6 * 448)``, by which all is multiplied; llm-compressor divides by the inverse."""
+    tensors = without("compressed_nvfp4_pack_quantized_4")
+    renamed = {"fc.weight": tensors["fc.weight_packed"], "fc.weight_scale": tensors["fc.weight_scale"]}
+    path = stored(tmp_path, renamed | {"fc.weight_scale_2": 1 / tensors["fc.weight_global_scale"][0]})
+    y = PRODUCTS["x"][:, :128] @ only(path).matrix.T
+    np.testing.assert_allclose(y, PRODUCTS["compressed_nvfp4_pack_quantized_4"], atol=2e-3)
+
+
+def test_float8_whose_scales_are_powers_of_two(tmp_path):
+    torch.manual_seed(0)
+    W8, scale = torch.randn(128, 256).to(torch.float8_e4m3fn), torch.tensor([[0.25, 2.0]])
+    path = stored(tmp_path, {"up.weight": W8, "up.weight_scale_inv": scale.to(torch.float8_e8m0fnu)})
+    np.testing.assert_array_equal(only(path).matrix, (W8.float() * scale.repeat_interleave(128, 1)).numpy())
 
 
 def test_torch_s_own_quantised_tensors_are_dequantised(tmp_path):

@@ -179,6 +179,10 @@ def as_floats(array: np.ndarray, dtype: str) -> np.ndarray:
         return _small_floats(4, 3, "fn")[array.view(np.uint8)]
     if dtype.startswith("float8_e5m2") and array.dtype.kind in "uV":
         return _small_floats(5, 2, "")[array.view(np.uint8)]
+    if dtype.startswith("float8_e8m0") and array.dtype.kind in "uV":
+        # Powers of two without a sign; the last code is nan.
+        bits = array.view(np.uint8)
+        return np.where(bits == 255, np.float32(np.nan), np.ldexp(np.float32(1), bits.astype(np.int32) - 127))
     return array.astype(np.float64 if dtype == "float64" else np.float32, copy=False)
 
 
