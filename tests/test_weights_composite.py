@@ -14,6 +14,8 @@ from torch.nn.utils import parametrizations, prune
 
 from rmtlib.filtering import filter_network
 from rmtlib.weights import load_weights
+from rmtlib.weights.tensors import Tensor
+from rmtlib.weights.tied import name_tied
 
 from .builders import gaussian
 
@@ -495,3 +497,50 @@ def test_a_replaced_matrix_must_have_the_shape_of_the_layer():
     np.testing.assert_array_equal(weights.replace("fc", np.ones((80, 90))), np.ones((90, 80)))
     with pytest.raises(ValueError, match=r"matrix must have the shape \(80, 90\) of 'fc'; got \(90, 80\)"):
         weights.replace("fc", np.ones((90, 80)))
+
+
+# Tied weights
+
+
+def test_a_tied_weight_that_is_stored_twice_is_one_layer_and_its_copies_are_filtered_with_it(tmp_path):
+    E = gaussian(300, 80)
+    changed = E.copy()
+    changed[-1, -1] += 1
+    arrays = {
+        "lm_head.weight": E.copy(),
+        "model.embed_tokens.weight": E,
+        "decoder.embed_tokens.weight": changed,
+        "output.weight": -E,
+        "fc1.weight": E.copy(),
+    }
+    for source in (stored(tmp_path, arrays), arrays, {name: torch.from_numpy(array) for name, array in arrays.items()}):
+        weights = load_weights(source)
+        assert set(weights) == {"model.embed_tokens", "decoder.embed_tokens", "output", "fc1"}
+        [skipped] = weights.skipped
+        assert skipped == ("lm_head", (300, 80), "equal to model.embed_tokens.weight, a tied weight that is stored twice")
+    filter_network(tmp_path / "model.safetensors", output=tmp_path / "new.safetensors", cut=3, shrink=False, progress=False)
+    for result in (load_file(tmp_path / "new.safetensors"), filter_network(arrays, cut=3, shrink=False, progress=False).weights):
+        new = np.asarray(result["model.embed_tokens.weight"])
+        np.testing.assert_array_equal(new, np.asarray(result["lm_head.weight"]))
+        assert np.linalg.matrix_rank(new.astype(float), 1e-4) == 77
+
+
+def test_tied_weights_are_compared_up_to_the_first_block_that_differs(monkeypatch):
+    compared, equal = [], np.array_equal
+    monkeypatch.setattr(np, "array_equal", lambda left, right: compared.append(left.nbytes) or equal(left, right))
+    one, two = np.zeros((2000, 1000)), np.zeros((2000, 1000))
+    two[700, 0] = 1
+    tensors = [
+        Tensor(name, (2000, 1000), "float64", view=lambda array=array: array)
+        for name, array in (("wte.weight", one), ("lm_head.weight", two))
+    ]
+    assert [tensor.skip for tensor in name_tied(tensors)] == [None, None]
+    assert compared == [2**22, 2**22]
+
+
+def test_half_precision_is_compared_by_its_bits():
+    E = torch.randn(40, 30).to(torch.bfloat16)
+    assert reasons({"wte.weight": E, "lm_head.weight": E.clone()}) == {
+        "lm_head": "equal to wte.weight, a tied weight that is stored twice"
+    }
+    assert reasons({"wte.weight": E, "lm_head.weight": E.clone().half()}) == {}

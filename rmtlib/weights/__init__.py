@@ -28,6 +28,7 @@ from .composite import combine
 from .layers import Plan, plan_layers
 from .sources import open_source
 from .tensors import Skipped, Tensor, WeightsError, called, read_floats
+from .tied import name_tied
 
 __all__ = ["Layer", "Skipped", "Weights", "WeightsError", "load_weights", "pretrained"]
 
@@ -283,7 +284,7 @@ def load_weights(
         msg = f"{called(path_or_model)} holds no tensors"
         raise WeightsError(msg)
     plans, skipped = plan_layers(
-        combine(opened.tensors, opened.config),
+        combine(name_tied(opened.tensors), opened.config),
         config=opened.config,
         groups=groups,
         layout=layout,

@@ -143,8 +143,11 @@ def _array(name: str, value, storages: dict) -> Tensor:
             dtype, skip = _dtype(value.dtype)
         else:
             dtype, skip = str(getattr(value.dtype, "name", value.dtype)), None
-        return Tensor(name, shape, dtype, lambda: np.array(value), skip=skip)
-    return Tensor(name, shape, _torch_dtype(value), lambda: _torch_array(value), skip=_torch_reason(name, value, storages))
+        view = (lambda: value) if isinstance(value, np.ndarray) else None
+        return Tensor(name, shape, dtype, lambda: np.array(value), skip=skip, view=view)
+    skip = _torch_reason(name, value, storages)
+    view = None if skip else lambda: _torch_bits(value)
+    return Tensor(name, shape, _torch_dtype(value), lambda: _torch_array(value), skip=skip, view=view)
 
 
 def _torch_dtype(value) -> str:
@@ -164,6 +167,14 @@ def _torch_array(value) -> np.ndarray:
 
         return np.array(tensor.contiguous().view(torch.uint8).numpy())
     return np.array(tensor.numpy())
+
+
+def _torch_bits(value) -> np.ndarray:
+    """The memory of a tensor of torch, bfloat16 as its bits."""
+    import torch
+
+    tensor = value.detach().cpu()
+    return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def _torch_reason(name: str, value, storages: dict) -> str | None:

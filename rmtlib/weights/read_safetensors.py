@@ -37,6 +37,9 @@ def read_safetensors(path: Path) -> list[Tensor]:
     # MLX keeps the channels of its convolutions last.
     layout = "mlx" if isinstance(told, dict) and told.get("format") == "mlx" else None
 
+    def view(shape, dtype, offset):
+        return lambda: np.memmap(path, CODES[dtype], "r", start + offset, shape)
+
     def reader(shape, dtype, offset):
         def read():
             if dtype not in CODES:
@@ -50,5 +53,7 @@ def read_safetensors(path: Path) -> list[Tensor]:
     for name, entry in header.items():
         dtype = re.sub(r"^(BF|F|I|U)(?=\d)", lambda match: WORDS[match[0]], entry["dtype"]).lower()
         shape = tuple(entry["shape"])
-        tensors.append(Tensor(name, shape, dtype, reader(shape, dtype, entry["data_offsets"][0]), layout))
+        offset = entry["data_offsets"][0]
+        seen = view(shape, dtype, offset) if dtype in CODES and math.prod(shape) else None
+        tensors.append(Tensor(name, shape, dtype, reader(shape, dtype, offset), layout, view=seen))
     return sorted(tensors, key=natural)
