@@ -106,7 +106,7 @@ def test_kinds_follow_from_dimensions_and_names():
         "blocks.0.mlp.fc1.weight": "dense",
         "lm_head.weight": "dense",
     }
-    weights = load_weights({name: gaussian(64, 64) for name in names})
+    weights = load_weights({name: (i + 1) * gaussian(64, 64) for i, name in enumerate(names)})
     assert {name: weights[name.removesuffix(".weight")].kind for name in names} == names
     weights = load_weights({"patch_embed.proj.weight": gaussian(64, 3, 8, 8), "pos_embed": gaussian(1, 65, 64)})
     assert [(layer.kind, layer.matrix.shape) for layer in weights.values()] == [

@@ -141,6 +141,8 @@ def _array(name: str, value, storages: dict) -> Tensor:
     if not hasattr(value, "detach"):
         if isinstance(value, np.ndarray | np.generic):
             dtype, skip = _dtype(value.dtype)
+            if isinstance(value, np.ma.MaskedArray):
+                skip = "a masked array, some of whose entries do not count: fill them first"
         else:
             dtype, skip = str(getattr(value.dtype, "name", value.dtype)), None
         view = (lambda: value) if isinstance(value, np.ndarray) else None
@@ -156,7 +158,7 @@ def _torch_dtype(value) -> str:
 
 def _torch_array(value) -> np.ndarray:
     """A copy of a tensor of torch, with the bits of types that numpy does not have."""
-    tensor = value.detach().cpu()
+    tensor = value.detach().cpu().resolve_neg().resolve_conj()
     if tensor.is_quantized:
         tensor = tensor.dequantize()
     name = str(tensor.dtype)
@@ -173,7 +175,7 @@ def _torch_bits(value) -> np.ndarray:
     """The memory of a tensor of torch, bfloat16 as its bits."""
     import torch
 
-    tensor = value.detach().cpu()
+    tensor = value.detach().cpu().resolve_neg().resolve_conj()
     return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 

@@ -32,7 +32,7 @@ def read_safetensors(path: Path) -> list[Tensor]:
         raise WeightsError(msg) from error
     with open(path, "rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(start - 8))
+        header = json.loads(file.read(start - 8), object_pairs_hook=lambda pairs: _once(path, pairs))
     told = header.pop("__metadata__", None)
     # MLX keeps the channels of its convolutions last.
     layout = "mlx" if isinstance(told, dict) and told.get("format") == "mlx" else None
@@ -57,3 +57,13 @@ def read_safetensors(path: Path) -> list[Tensor]:
         seen = view(shape, dtype, offset) if dtype in CODES and math.prod(shape) else None
         tensors.append(Tensor(name, shape, dtype, reader(shape, dtype, offset), layout, view=seen))
     return sorted(tensors, key=natural)
+
+
+def _once(path: Path, pairs: list) -> dict:
+    """An object of JSON whose keys are all different: of two tensors of one name, readers would take either."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+        msg = f"{path} is not a whole safetensors file: it names {twice!r} twice; write it again"
+        raise WeightsError(msg)
+    return found
