@@ -504,6 +504,20 @@ def test_weights_of_an_unknown_layout_and_their_scales_share_one_reason_and_are_
         assert np.array_equal(result.weights[name], arrays[name]) == (name != "fc.weight")
 
 
+def test_tables_beside_codes_of_an_unknown_layout_are_no_layers():
+    arrays = {
+        "q.codes": np.ones((20, 40), np.int16),
+        "q.codebooks": gaussian(20, 256),
+        "p.weight": np.ones((30, 20), np.uint8),
+        "p.tables": gaussian(256, 20),
+        "vq.codebooks": gaussian(256, 20),
+    }
+    assert list(load_weights(arrays)) == ["vq.codebooks"]
+    assert {reasons(arrays)[name] for name in ("q.codebooks", "p.tables")} == {
+        "part of a quantised weight whose layout is not read: dequantise it first"
+    }
+
+
 def test_what_several_tensors_make_is_left_as_it_is_when_a_network_is_filtered():
     made = {"q.weight": np.ones((30, 40), np.int8), "q.weight_scale": np.ones((30, 1), np.float32)}
     arrays = made | {"fc.weight": gaussian(80, 90)}

@@ -51,6 +51,9 @@ NUMBERS_OF_SCALES = re.compile(
     r"(^|[./_])(scales?|scale_inv|weight_scale(_inv|_2)?|zeros?|zero_points?|qzeros|absmax|SCB|quant_map|biases)(:0)?$"
 )
 
+CODES = re.compile(
+    r"^(?P<layer>.*)[./](codes|Qidxs|indices|W_q|qweight|q_weight|trellis|\w*qdata|weight(_packed)?|_data)$", re.DOTALL
+)
 RULES = (gptq_or_awq, mlx, bitnet, bitsandbytes, four_bit_floats, compressed, scaled)
 
 
@@ -86,7 +89,18 @@ def dequantise(tensors: list[Tensor], config: Mapping) -> list[Tensor]:
         elif name.endswith("._data"):
             changed |= quanto(name, known)
     result = [changed.get(tensor.name, tensor) for tensor in tensors]
-    return [_no_scale(tensor) for tensor in result]
+    coded = {match["layer"] for tensor in result if "int" in tensor.dtype and (match := CODES.match(tensor.name))}
+    return [_beside_codes(_no_scale(tensor), coded) for tensor in result]
+
+
+def _beside_codes(tensor: Tensor, coded: set[str]) -> Tensor:
+    """A table of numbers in a layer whose weight is integers that were not read is part of their description."""
+    if tensor.skip or tensor.members or len(tensor.shape) < 2 or tensor.dtype not in FLOATS:
+        return tensor
+    layer = re.split(r"[./](?=[^./]*$)", tensor.name)
+    if len(layer) == 1 or layer[0] not in coded:
+        return tensor
+    return replace(tensor, skip="part of a quantised weight whose layout is not read: dequantise it first")
 
 
 def _no_scale(tensor: Tensor) -> Tensor:
