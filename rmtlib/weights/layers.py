@@ -27,8 +27,8 @@ ONNX LSTM, GRU, RNN                             0, 1; 2                         
 ONNX Einsum                                     by its equation                                      letters that all share
 ==============================================  ==================================================  ==========================
 
-An array on its way to an ONNX node may pass Cast, Identity, Transpose, QuantizeLinear and DequantizeLinear, and nodes that put in or take out
-axes of length 1; one that is added or multiplied entry by entry, joined or cut is no layer. Where no type is known:
+An array on its way to an ONNX node may pass Cast, Identity, Transpose, QuantizeLinear and DequantizeLinear, and nodes that put in
+or take out axes of length 1; one that is added or multiplied entry by entry, joined or cut is no layer. Where no type is known:
 
 ==============================================  ==================================================  ==========================
 names and shapes                                outputs; inputs                                      blocks
