@@ -113,6 +113,7 @@ $(CLASSROOM): requirements-classroom.txt $(INSTALLED)
 data: $(INSTALLED)  ## train again the networks that ship in data/runs, and measure what studies/studies.yaml says (days)
 	$(BIN)/python -m studies train
 	$(BIN)/rmtlib sweep sweeps/book.yaml
+	$(BIN)/python -m studies draw
 	$(BIN)/python -m studies measure
 	$(BIN)/python benchmarks/factored_forward.py --output data/filtering/factored_forward.csv
 	$(BIN)/python -m studies keep

@@ -48,7 +48,8 @@ class Outcome:
     value, error : float, optional
         The number that is glued under the name of the claim, and its standard error.
     **numbers : float, int or str
-        What the ``text`` of the ledger shows in braces, as in ``"mean p {large:.2f}"``.
+        What the ``text`` of the ledger shows in braces, as in ``"mean p {large:.2f}"``. A whole sentence is ``says``: it needs no
+        ``text``.
 
     Raises
     ------
@@ -234,6 +235,8 @@ def _shown(id: str, value, entry: Mapping, paper: Mapping) -> tuple[dict[str, st
         glued[id] = _FORMATTER.format_field(_plain(value.value), style)
     elif "text" in entry:
         glued[id] = _FORMATTER.vformat(entry["text"], (), numbers)
+    elif list(numbers) == ["says"]:
+        glued[id] = numbers["says"]
     elif numbers:
         words = {name: n if isinstance(n, str) else _FORMATTER.format_field(n, style) for name, n in numbers.items()}
         glued[id] = ", ".join(" ".join(pair) for pair in words.items())

@@ -16,6 +16,7 @@ __all__ = [
     "animate_panels",
     "animate_training",
     "bulk_panel",
+    "ends_panels",
     "error_panel",
     "number_variance_panel",
     "overlap_panel",
@@ -267,6 +268,46 @@ def laziness_panels(networks):
         ax.set_xticks(means.index, [f"{tick:g}" for tick in means.index])
         ax.minorticks_off()
     axes[0].legend()
+    return figure
+
+
+def ends_panels(table, *, bound=0.40):
+    """Mean p of the vectors at both ends of the spectrum, of several readings of one recipe, with and without sizes of neurons.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Rows by reading, regime and ``"large"`` or ``"small"`` end; ``sd`` is the standard deviation that noise gives a mean
+        of its number of vectors, every other column is a mean p by its label.
+    bound : float
+        Below which a mean is a dip.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A column of panels for each regime and a row for each end; the grey bars hold 90 % of noise.
+    """
+    import matplotlib.pyplot as plt
+
+    readings, regimes = (list(table.index.unique(level)) for level in (0, 1))
+    kinds = [column for column in table if column != "sd"]
+    styles = [("o", COLORS["trained"], COLORS["trained"]), ("o", COLORS["trained"], "white"), ("x", COLORS["other"], None)]
+    figure, axes = plt.subplots(2, len(regimes), figsize=(9, 1.4 + 0.6 * len(readings)), sharex=True, sharey=True, squeeze=False)
+    for row, end in zip(axes, ("large", "small"), strict=True):
+        for ax, regime in zip(row, regimes, strict=True):
+            own = table.xs((regime, end), level=(1, 2))
+            places = [readings.index(name) for name in own.index]
+            ax.barh(places, 3.29 * own["sd"], left=0.5 - 1.645 * own["sd"], height=0.7, color=COLORS["band"])
+            for kind, (marker, color, face) in zip(kinds, styles, strict=False):
+                ax.plot(own[kind], places, marker, ls="none", ms=6, color=color, mfc=face, label=kind)
+            ax.axvline(bound, color=COLORS["law"], lw=0.8, ls="--")
+            ax.set_title(f"{regime}, {end} end", loc="left", fontsize="small")
+    axes[0, 0].set(xlim=(0, 1), xticks=[0, 0.5, 1], yticks=range(len(readings)), ylim=(len(readings) - 0.5, -0.5))
+    axes[0, 0].set_yticklabels(readings)
+    axes[1, 0].set_yticklabels(readings)
+    for ax in axes[1]:
+        ax.set_xlabel("mean p")
+    axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="x-small")
     return figure
 
 

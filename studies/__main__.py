@@ -1,4 +1,4 @@
-"""Train what is studied epoch by epoch, measure, and keep: ``python -m studies train | measure | keep``."""
+"""Train what is studied epoch by epoch, draw noise, measure, and keep: ``python -m studies train | draw | measure | keep``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 
+from rmtlib.files import write_atomically
 from rmtlib.learning import load_dataset, load_run
 from rmtlib.runs import RunError
 
 from .epochs import train_keeping_epochs
 from .keep import keep
-from .plan import PLAN, STUDIES, Plan, finished_runs, read_plan
+from .plan import DRAWS, PLAN, STUDIES, Plan, finished_runs, read_plan
 from .registry import write_registry
 
 
@@ -35,6 +36,17 @@ def train(plan: Plan, given: argparse.Namespace) -> int:
     for entry in plan.train:
         if fnmatchcase(entry.config.name, given.only):
             train_keeping_epochs(entry.config, given.runs, layers=entry.layers or None)
+    return 0
+
+
+def draw(plan: Plan, given: argparse.Namespace) -> int:
+    """Put noise through the statistics that decide verdicts."""
+    for entry in plan.draw:
+        table = DRAWS[entry.draw](**entry.options)
+        text = table.to_csv(index=table.index.name is not None, float_format="%.5g")
+        write_atomically(given.data / entry.output, text.encode())
+        write_registry(given.data)
+        print(f"{entry.draw} -> {given.data / entry.output}", flush=True)
     return 0
 
 
@@ -91,8 +103,8 @@ def _study(name: str) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m studies", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="train | measure | keep")
-    for name, follow in (("train", train), ("measure", measure), ("keep", keep_runs)):
+    commands = parser.add_subparsers(required=True, metavar="train | draw | measure | keep")
+    for name, follow in (("train", train), ("draw", draw), ("measure", measure), ("keep", keep_runs)):
         command = commands.add_parser(name, help=follow.__doc__, description=follow.__doc__)
         command.set_defaults(follow=follow)
         command.add_argument("--runs", type=Path, default=Path("runs/book"), help="folder of runs (default: runs/book)")

@@ -20,7 +20,6 @@ __all__ = [
     "layers_table",
     "level_statistics",
     "levels_table",
-    "ratio_of_noise",
     "spacings_table",
     "tails_table",
     "update_sizes",
@@ -90,31 +89,6 @@ def levels_table(statistics: Mapping[Hashable, LevelStatistics]) -> pd.DataFrame
         for key, s in statistics.items()
     }
     return pd.DataFrame(rows).T
-
-
-def ratio_of_noise(shape: tuple[int, int], *, a: int = 15, L=LENGTHS, draws: int = 500, rng=0) -> tuple[float, float]:
-    """Between which values the ratio of `LevelStatistics` lies for 95 % of noise matrices of this shape.
-
-    Parameters
-    ----------
-    shape : tuple of int
-    a : int
-        Half window of the unfolding.
-    L : array of shape (k,)
-        Lengths of intervals.
-    draws : int
-        Number of noise matrices.
-    rng : seed or numpy.random.Generator
-
-    Returns
-    -------
-    low, high : float
-    """
-    rng, law = np.random.default_rng(rng), laws.number_variance_unfolded(L, a)
-    spectra = (null_laws.noise_singular_values(shape, rng) for _ in range(draws))
-    ratios = [np.mean(rmtlib.number_variance(rmtlib.unfold(nu, a=a), L) / law) for nu in spectra]
-    low, high = np.quantile(ratios, (0.025, 0.975))
-    return float(low), float(high)
 
 
 def fewest_levels(a: int = 15) -> int:

@@ -9,19 +9,23 @@ import pandas as pd
 
 import rmtlib
 from rmtlib.claims import Outcome
-from rmtlib.runs import find_runs
+from rmtlib.runs import Run, find_runs, initial, load_run
 
-from .regimes import LONG, RECIPE
+from . import verdicts
+from .regimes import RECIPE
+from .sentences import together
 
 __all__ = [
+    "between",
     "by_laziness",
     "end_tests_by_layer",
-    "gap_outcome",
+    "figure",
     "layer_outcomes",
-    "lead_of_typical",
+    "linear_table",
     "outcomes",
     "over_alpha",
     "sweep",
+    "update_size",
     "window_numbers",
     "windows",
 ]
@@ -33,7 +37,7 @@ SHOWN = {
     "linearized_test_accuracy": "test, linearised",
     "gap": "test, gap",
 }
-SMALL_GAP = 2.0  # points: E7 and E8
+LONG = 10  # intervals of number variance beyond this length are long
 
 
 def sweep(measured: pd.DataFrame, *, network: str = "mlp512", folder=None) -> pd.DataFrame:
@@ -50,16 +54,13 @@ def sweep(measured: pd.DataFrame, *, network: str = "mlp512", folder=None) -> pd
     Returns
     -------
     pandas.DataFrame
-        Rows of ``measured``, accuracies as shares, with the columns ``laziness`` and ``seed``.
-
-    Raises
-    ------
-    KeyError
-        If a run was not measured.
+        Rows of ``measured``, accuracies as shares, with the columns ``laziness`` and ``seed``. Of a run that was not measured,
+        the accuracies of its linearisation are NaN.
     """
     runs = find_runs(folder=folder, network=network, **RECIPE)
     settings = {key: [run.config[key] for run in runs] for key in ("laziness", "seed")}
-    return measured.loc[[run.name for run in runs]].assign(**settings)
+    known = {f"{images}_accuracy": [getattr(run, f"{images}_accuracy") for run in runs] for images in ("train", "test")}
+    return measured.reindex([run.name for run in runs]).assign(**known, **settings)
 
 
 def by_laziness(networks: pd.DataFrame) -> pd.DataFrame:
@@ -68,46 +69,100 @@ def by_laziness(networks: pd.DataFrame) -> pd.DataFrame:
     return (100 * groups[list(SHOWN)].mean()).rename(columns=SHOWN).assign(networks=groups.size())
 
 
-def gap_outcome(networks: pd.DataFrame, laziness: float, *, small: bool) -> Outcome:
-    """Whether the mean gap on test images is below two points (``small``), or not: E7 and E8."""
-    gap = 100 * networks.loc[networks["laziness"] == laziness, "gap"]
-    return Outcome(bool((gap.mean() < SMALL_GAP) == small), laziness=laziness, gap=gap.mean(), sem=gap.sem(), seeds=len(gap))
+def linear_table(networks: pd.DataFrame, *, folder=None, layer: str = "dense2") -> pd.DataFrame:
+    """How linear networks are in what one layer has learned, means over the networks of each laziness.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Test accuracy of the network with the layer set back to its initial value, in per cent; gaps on test and on training
+        images, in points; error of the linearised logits, relative to what the learning of the layer changes in them; of the test
+        accuracy that this learning adds, the share that the linearisation keeps, in per cent; the laziness times the relative
+        size of the update. What was not measured is NaN.
+    """
+    moved = {name: update_size(load_run(name, folder=folder), layer) for name in networks.index}
+    added = networks["test_accuracy"] - networks["reset_test_accuracy"]
+    rows = pd.DataFrame(
+        {
+            "laziness": networks["laziness"],
+            "set back, %": 100 * networks["reset_test_accuracy"],
+            "gap, test": 100 * networks["gap"],
+            "gap, training": 100 * (networks["train_accuracy"] - networks["linearized_train_accuracy"]),
+            "error of the logits": networks["logit_error"],
+            "kept, %": 100 * (networks["linearized_test_accuracy"] - networks["reset_test_accuracy"]) / added,
+            "α × update": networks["laziness"] * pd.Series(moved),
+        }
+    )
+    return rows.groupby("laziness").mean()
 
 
-def lead_of_typical(networks: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracy of typical minus that of rich and of lazy networks, paired by seed, in points with their standard errors."""
-    by_seed = 100 * networks.pivot(index="seed", columns="laziness", values="test_accuracy")[[0.5, 1, 5]].dropna()
-    leads = {"rich": by_seed[1] - by_seed[0.5], "lazy": by_seed[1] - by_seed[5]}
-    return pd.DataFrame({name: {"points": lead.mean(), "s.e.": lead.sem(), "seeds": len(lead)} for name, lead in leads.items()}).T
+def update_size(run: Run, layer: str = "dense2") -> float:
+    """Frobenius norm of the update of a layer over that of its initial matrix."""
+    W, W0 = rmtlib.load_weights(run)[layer].matrix, initial(run, layer)
+    return float(np.linalg.norm(W - W0) / np.linalg.norm(W0))
 
 
-def outcomes(networks: pd.DataFrame) -> dict[str, Outcome | float]:
-    """C8, C9, E7 and E8 as entries of a ledger.
+def outcomes(networks: pd.DataFrame) -> dict[str, Outcome]:
+    """C8-between, C9, C9-train, E7 and E8 as entries of a ledger, by the criteria of ``paper.toml``.
 
     Parameters
     ----------
     networks : pandas.DataFrame
         From `sweep`.
-
-    Notes
-    -----
-    C9: every gap above laziness 1 is less than half of the mean one below it. C8: typical networks lead rich and lazy ones by
-    more than two standard errors over seeds; C8_between: the best laziness is none of the ends.
     """
-    means, ahead = by_laziness(networks), lead_of_typical(networks)
-    gap, best = means["test, gap"], means["test"].idxmax()
-    leads = {f"{name}{'_sem' * (column == 's.e.')}": ahead[column][name] for name in ahead.index for column in ("points", "s.e.")}
-    return {
-        "C9": Outcome(
-            gap[gap.index > 1].max() < 0.5 * gap[gap.index < 1].mean(),
-            gaps=", ".join(f"{value:.1f} at α = {alpha:g}" for alpha, value in gap.items()),
-        ),
-        "E7": gap_outcome(networks, 5, small=True),
-        "E8": gap_outcome(networks, 0.5, small=False),
-        "C8_lead": means["test"].max() - means["test"][0.5],
-        "C8_between": Outcome(means.index[0] < best < means.index[-1], best=best),
-        "C8": Outcome((ahead["points"] > 2 * ahead["s.e."]).all(), **leads, seeds=ahead["seeds"]["rich"]),
+    points = {
+        "C9": 100 * networks["gap"],
+        "C9_train": 100 * (networks["train_accuracy"] - networks["linearized_train_accuracy"]),
     }
+    gaps = {id: _gaps(values, networks["laziness"]) for id, values in points.items()}
+    found = {"C8_between": between(networks)} | {id: _equally_good(id.replace("_", "-"), own) for id, own in gaps.items()}
+    lazy, rich = gaps["C9"][5.0], gaps["C9"][0.5]
+    found["E7"] = Outcome(verdicts.equivalent(lazy, 0.0, verdicts.margin("E7")), says=f"gap {lazy.words()} points")
+    found["E8"] = Outcome(verdicts.above(rich, verdicts.margin("E8")), says=f"gap {rich.words()} points")
+    return found
+
+
+def _gaps(values, laziness):
+    """Interval of each laziness; where there are fewer than three networks, with the scatter of the five at 5."""
+    values = values.dropna()
+    usual = values[laziness.loc[values.index] == 5.0]
+    return {alpha: verdicts.interval(own, others=usual) for alpha, own in values.groupby(laziness.loc[values.index])}
+
+
+def _equally_good(id, gaps):
+    words = {alpha: verdicts.equivalent(gap, 0.0, verdicts.margin(id)) for alpha, gap in gaps.items() if alpha > 1}
+    shown = ", ".join(
+        f"{gaps[alpha].mean:+.1f} at α = {alpha:g} ({gaps[alpha].low:+.1f} to {gaps[alpha].high:+.1f})" for alpha in words
+    )
+    few = [f"{alpha:g}" for alpha in words if gaps[alpha].borrowed]
+    note = f"; fewer than three networks at α = {', '.join(few)}, scatter of α = 5" if few else ""
+    return Outcome(together(list(words.values())), says=f"gap in points {shown}{note}")
+
+
+def between(networks: pd.DataFrame) -> Outcome:
+    """C8-between: the best laziness between rich and lazy on seed 0, and what it leads by on the other seeds."""
+    accuracy = 100 * networks.pivot(index="seed", columns="laziness", values="test_accuracy")
+    inside = accuracy.loc[0, [alpha for alpha in accuracy if 0.5 < alpha < 5]]
+    best = inside.idxmax()
+    leads = {other: (accuracy[best] - accuracy[other]).drop(index=0).dropna() for other in (0.5, 5.0)}
+    count = int(accuracy[best].count())
+    if count < verdicts.FEWEST:
+        trained = f"{count} network was" if count == 1 else f"{count} networks were"
+        says = f"best on seed 0 is α = {best:g}, of which {trained} trained and {verdicts.FEWEST} are asked for"
+        return Outcome("not tested here", says=says)
+    usual = {other: (accuracy[1.0] - accuracy[other]).dropna() for other in leads}
+    found = {other: verdicts.interval(lead, others=usual[other]) for other, lead in leads.items()}
+    return Outcome(
+        together([verdicts.above(lead) for lead in found.values()]),
+        says=f"best on seed 0 is α = {best:g}; on the others it leads "
+        + ", ".join(f"α = {o:g} by {x.words()}" for o, x in found.items()),
+    )
+
+
+def figure(found: Mapping[str, Outcome]) -> Outcome:
+    """F4: the worst of its sentences."""
+    words = {id.replace("_", "-"): str(found[id].verdict) for id in ("C8_between", "C9", "C9_train")}
+    return Outcome(verdicts.worst(words.values()), says=", ".join(f"{id} {word}" for id, word in words.items()))
 
 
 def layer_outcomes(tests: Mapping[str, rmtlib.EndTests]) -> dict[str, Outcome | int]:

@@ -10,9 +10,14 @@ import pandas as pd
 
 import rmtlib
 from rmtlib.claims import Outcome, Untested
+from rmtlib.null_laws import noise_singular_values
 from rmtlib.runs import Run, RunError, find_runs, initial
 
+from . import verdicts
 from .layers import LevelStatistics, fewest_levels, level_statistics
+from .measured import FEW
+from .randomness import spacings_none, variance_ratio
+from .sentences import together
 
 __all__ = [
     "PANELS",
@@ -21,7 +26,9 @@ __all__ = [
     "figure_outcomes",
     "finished",
     "initial_matrix",
+    "layer_ends",
     "level_statistics_of",
+    "noise_ratios",
     "numbers",
     "overview",
 ]
@@ -55,6 +62,7 @@ class Panels:
     command: str
 
 
+LONGEST = 20.0  # interval of the number variance, in mean spacings
 TRAIN = "rmtlib run chapters/09_training.md -p dataset cifar10 -p epochs 100 -p network"
 PANELS = {
     "mlp1024": Panels("F1a1", "F1b1", "F2b", "T2-mlp1024", "dense2", 0.81, ("dense2",), f"{TRAIN} mlp1024"),
@@ -121,38 +129,37 @@ def every_layer(runs: Mapping[str, list[Run]], *, a: int = 15) -> dict[tuple[str
     }
 
 
+def noise_ratios(shape: tuple[int, int], networks: int, *, a: int = 15, draws: int = 300, rng=0) -> np.ndarray:
+    """Number variance over its law, L from 1 to 20, in noise of a shape: means over as many matrices as there are networks."""
+    rng = np.random.default_rng(rng)
+    spectra = (noise_singular_values(shape, rng) for _ in range(draws * networks))
+    return np.array([variance_ratio(nu, a=a, longest=LONGEST) for nu in spectra]).reshape(draws, networks).mean(axis=1)
+
+
 def figure_outcomes(
     runs: Mapping[str, list[Run]],
-    levels: Mapping[tuple[str, str, str], LevelStatistics],
-    noise: Mapping[str, tuple[float, float]],
-    table: pd.DataFrame,
-    ends: rmtlib.EndTests,
+    every: Mapping[tuple[str, int, str], rmtlib.LayerAnalysis],
+    noise: Mapping[str, np.ndarray],
     *,
     space: str = "output",
 ) -> dict[str, Outcome | Untested]:
-    """Panels of figures 1 and 2 and rows of table 2, decided.
+    """Panels of figures 1 and 2 and rows of table 2, decided by the criteria of ``paper.toml``.
 
     Parameters
     ----------
     runs : mapping of str to list of Run
         From `finished`.
-    levels : mapping
-        From `level_statistics_of`.
-    noise : mapping of str to pair of float
-        From `studies.layers.ratio_of_noise`, by network.
-    table : pandas.DataFrame
-        From `studies.layers.layers_table` of `every_layer`, indexed by network, seed and layer.
-    ends : EndTests
-        Of `every_layer`, whose regimes are network and layer in one word pair.
+    every : mapping
+        From `every_layer`.
+    noise : mapping of str to array
+        From `noise_ratios`, by network.
     space : str
         Of the vectors of figure 2.
 
     Returns
     -------
     dict of str to Outcome or Untested
-        By id. Spacings are reproduced if no calibrated p of the layer is below five per cent over the number of networks; the
-        number variance if its mean ratio to the law is one of 95 % of noise; vectors if their large end dips at five per cent and
-        the small one does not, in every layer of the panel; a row of table 2 if no layer is rejected, by Bonferroni.
+        By id.
     """
     found: dict[str, Outcome | Untested] = {}
     for name, panels in PANELS.items():
@@ -162,59 +169,87 @@ def figure_outcomes(
             continue
         epochs = runs[name][0].config["epochs"]
         kind = f"; reconstructed network, {epochs} epochs" if name == "minialexnet" else ""
-        s, (low, high) = levels[name, panels.layer, "trained"], noise[name]
-        of_layer = table.loc[name].xs(panels.layer, level="layer")["p, calibrated"]
-        small_p = {layer: ends.pvalue[space].loc[f"{name} {layer}"] < 0.05 for layer in panels.shown}
-        means = {layer: ends.mean[space].loc[f"{name} {layer}"] for layer in panels.shown}
-        p = table.loc[name]["p, calibrated"]
-        seeds = "".join(f", of another seed {value:.2f}" for value in of_layer.iloc[1:])
-        words = "; ".join(
-            f"{layer}: mean p of fifteen vectors {mean['large']:.2f} at the large end, {mean['small']:.2f} at the small one"
-            for layer, mean in means.items()
-        )
-        count = f"{len(runs[name])} seed" + "s" * (len(runs[name]) > 1)
-        found[panels.spacings] = Outcome(
-            of_layer.min() > 0.05 / len(of_layer),
-            p=s.spacing.pvalue,
-            paper=panels.pvalue,
-            calibrated=s.spacing.calibrated_pvalue,
-            seeds=seeds + kind,
-        )
-        found[panels.number_variance] = Outcome(low < s.ratio < high, ratio=s.ratio, low=low, high=high, kind=kind)
-        dips = all(both["large"] and not both["small"] for both in small_p.values())
-        found[panels.vectors] = Outcome(dips, words=f"{words} ({count}{kind})")
-        found[panels.table] = Outcome(p.min() > 0.05 / len(p), layers=len(p), smallest=p.min(), allowed=0.05 / len(p), kind=kind)
+        own = {key[1:]: s for key, s in every.items() if key[0] == name}
+        of_layer = [s for (_, layer), s in own.items() if layer == panels.layer]
+        found[panels.spacings] = _spacings(panels.spacings, of_layer, kind)
+        found[panels.number_variance] = _variance(of_layer, noise[name], kind)
+        found[panels.vectors] = _vectors(panels.shown, own, space, kind)
+        found[panels.table] = _none(panels.table, list(own.values()), kind)
     return found
 
 
+def _none(id, layers, kind):
+    p, levels = [s.spacing.calibrated_pvalue for s in layers], [len(s.nu) for s in layers]
+    outcome = spacings_none(id, pd.Series(p), pd.Series(levels))
+    return Outcome(outcome.verdict, says=outcome.numbers["says"] + kind)
+
+
+def _spacings(id, layers, kind):
+    shown = " and ".join(f"{s.spacing.pvalue:.2f}" for s in layers)
+    outcome = _none(id, layers, kind)
+    return Outcome(outcome.verdict, says=f"p = {shown} (scipy); {outcome.numbers['says']}")
+
+
+def _variance(layers, noise, kind):
+    ratio = float(np.mean([variance_ratio(s.nu, a=s.a, longest=LONGEST) for s in layers]))
+    word, smallest = verdicts.within_band(ratio, noise)
+    low, high = np.quantile(noise, (0.025, 0.975))
+    seen = f"a ratio larger by {100 * smallest:.0f} % would be seen every second time"
+    return Outcome(word, says=f"{ratio:.2f} of the filtered law up to L = 20, noise {low:.2f} to {high:.2f}; {seen}{kind}")
+
+
+def layer_ends(layers: Iterable[rmtlib.LayerAnalysis], space: str = "output") -> dict[str, tuple[float, str]]:
+    """Mean p of fifteen vectors over networks and what it is, for both ends, as it is and biwhitened (``large_biwhitened``)."""
+    layers, found = list(layers), {}
+    for suffix in ("", "_biwhitened"):
+        parts = [s.biwhitened if suffix else s for s in layers]
+        if any(part is None for part in parts):
+            continue
+        means = [rmtlib.end_means(getattr(part, space)) for part in parts]
+        for end in ("large", "small"):
+            mean = float(np.mean([getattr(one, end) for one in means]))
+            found[end + suffix] = mean, verdicts.end(mean, FEW * len(parts))
+    return found
+
+
+def _vectors(names, own, space, kind):
+    words, parts = [], []
+    for name in names:
+        ends = layer_ends((s for (_, layer), s in own.items() if layer == name), space)
+        words.append(verdicts.large_end_alone(ends["large"][1], ends["small"][1]))
+        shown = ", ".join(
+            f"{end.replace('_biwhitened', ' end without sizes')} {mean:.2f} ({word})" for end, (mean, word) in ends.items()
+        )
+        parts.append(f"{name}: {shown}")
+    seeds = len({seed for seed, _ in own})
+    return Outcome(together(words), says="; ".join(parts) + f"; {seeds} seed" + "s" * (seeds > 1) + kind)
+
+
 def numbers(
-    runs: Mapping[str, list[Run]],
-    levels: Mapping[tuple[str, str, str], LevelStatistics],
-    table: pd.DataFrame,
-    ends: rmtlib.EndTests,
-    *,
-    space: str = "output",
-) -> dict[str, Outcome | float]:
+    runs: Mapping[str, list[Run]], every: Mapping[tuple[str, int, str], rmtlib.LayerAnalysis], *, space: str = "output"
+) -> dict[str, float | str]:
     """Numbers of both networks that the text of their chapter gives; none where one of them is missing. As `figure_outcomes`."""
     if PANELS.keys() - runs.keys():
         return {}
-    wide, (mini, *_) = table.loc["mlp1024"], runs["minialexnet"]
-    convolution = table.loc["minialexnet"].xs("conv2", level="layer").iloc[0]
-    mean, small = ends.mean[space], ends.pvalue[space] < 0.05
-    own = {name: name.split()[1] for name in mean.index if name.startswith("mlp1024")}
-    words = "; ".join(f"{layer} {mean['large'][name]:.2f}, {mean['small'][name]:.2f}" for name, layer in own.items())
+    mini, seed = runs["minialexnet"][0], runs["minialexnet"][0].config["seed"]
+    convolution = every["minialexnet", seed, "conv2"]
+    names = list(dict.fromkeys(layer for network, _, layer in every if network == "mlp1024"))
+    ends = {
+        name: layer_ends((s for (n, _, layer), s in every.items() if (n, layer) == ("mlp1024", name)), space) for name in names
+    }
+    first = every["mlp1024", runs["mlp1024"][0].config["seed"], "dense2"]
     return {
-        "wide_typical": Outcome(small["large"][list(own)].all() and not small["small"][list(own)].any(), ends=words),
-        "wide_accuracy": 100 * np.mean([run.test_accuracy for run in runs["mlp1024"]]),
-        "wide_smallest": wide["p, calibrated"].min(),
-        "wide_tested": len(wide),
+        "wide_ends": "; ".join(
+            f"{name} {own['large'][0]:.2f} ({own['large'][1]}), {own['small'][0]:.2f} ({own['small'][1]})"
+            for name, own in ends.items()
+        ),
+        "wide_accuracy": 100 * float(np.mean([run.test_accuracy for run in runs["mlp1024"]])),
         "wide_seeds": len(runs["mlp1024"]),
-        "wide_bound": 0.05 / len(wide),
-        "wide_outliers": wide["beyond the edge"].xs("dense2", level=-1).iloc[0],
+        "wide_outliers": int(first.row()["outliers"]),
         "mini_accuracy": 100 * mini.test_accuracy,
         "mini_epochs": mini.config["epochs"],
         "mini_decay": mini.config["learning_rate_decay"],
-        "mini_levels": len(levels["minialexnet", "conv2", "trained"].xi),
-        "mini_filters": convolution["levels"],
-        "mini_outliers": convolution["beyond the edge"],
+        "mini_levels": len(convolution.nu) - 4 * convolution.a,
+        "mini_filters": len(convolution.nu),
+        "mini_outliers": int(convolution.row()["outliers"]),
     }

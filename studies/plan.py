@@ -15,10 +15,23 @@ import yaml
 
 from rmtlib.learning import Run, TrainingConfig
 
-from . import compression, directions, filtering, keep, linearized, motion, rivals
+from . import compression, directions, filtering, keep, linearized, motion, noise, rivals
 from .tables import replace_rows
 
-__all__ = ["PLAN", "STUDIES", "Kept", "Measurement", "Plan", "PlanError", "Study", "Trained", "finished_runs", "read_plan"]
+__all__ = [
+    "DRAWS",
+    "PLAN",
+    "STUDIES",
+    "Drawn",
+    "Kept",
+    "Measurement",
+    "Plan",
+    "PlanError",
+    "Study",
+    "Trained",
+    "finished_runs",
+    "read_plan",
+]
 
 PLAN = Path(__file__).with_name("studies.yaml")
 
@@ -47,6 +60,9 @@ STUDIES = {
     "motion": Study(motion.measure, lambda path, table, run, order: motion.write(path, table, run)),
     "rivals": Study(rivals.measure, partial(_rows, digits=6)),
 }
+
+# What is drawn of noise, without any run.
+DRAWS: dict[str, Callable[..., pd.DataFrame]] = {"noise": noise.draw, "spacings_power": noise.draw_power}
 
 
 @dataclass(frozen=True)
@@ -79,6 +95,15 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """Noise through one study of ``DRAWS``, into one file of ``data/``."""
+
+    draw: str
+    output: str
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Kept:
     """Runs of which ``data/runs`` keeps these tensors (`studies.keep`)."""
 
@@ -88,9 +113,10 @@ class Kept:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained, measured and kept."""
+    """What is trained, drawn, measured and kept."""
 
     train: Sequence[Trained]
+    draw: Sequence[Drawn]
     measure: Sequence[Measurement]
     keep: Sequence[Kept]
 
@@ -113,7 +139,7 @@ def read_plan(path: Path = PLAN) -> Plan:
     except yaml.YAMLError as error:
         msg = f"{path} must be YAML: {error}"
         raise PlanError(msg) from error
-    sections = {"train": _trained, "measure": _measurement, "keep": _kept}
+    sections = {"train": _trained, "draw": _drawn, "measure": _measurement, "keep": _kept}
     if not isinstance(content, dict) or not set() < content.keys() <= sections.keys():
         msg = f"{path} must have sections among {', '.join(sections)}; got {_words(content)}"
         raise PlanError(msg)
@@ -164,19 +190,38 @@ def _trained(entry) -> Trained:
 
 def _measurement(entry) -> Measurement:
     _require(entry, {"study", "output", "runs"}, {"except", "options"})
-    study, output, options = entry["study"], PurePosixPath(entry["output"]), entry.get("options", {})
+    study, options = entry["study"], entry.get("options", {})
     if study not in STUDIES:
         msg = f"study must be one of {', '.join(STUDIES)}; got {study!r}"
         raise PlanError(msg)
+    output = _output(entry["output"])
+    _check_options(study, options, list(inspect.signature(STUDIES[study].measure).parameters)[2:])
+    without = _names(entry["except"], "except") if "except" in entry else ()
+    return Measurement(study, output, _names(entry["runs"], "runs"), without, options)
+
+
+def _drawn(entry) -> Drawn:
+    _require(entry, {"draw", "output"}, {"options"})
+    name, options = entry["draw"], entry.get("options", {})
+    if name not in DRAWS:
+        msg = f"draw must be one of {', '.join(DRAWS)}; got {name!r}"
+        raise PlanError(msg)
+    _check_options(name, options, list(inspect.signature(DRAWS[name]).parameters))
+    return Drawn(name, _output(entry["output"]), options)
+
+
+def _output(text) -> str:
+    output = PurePosixPath(text)
     if output.is_absolute() or ".." in output.parts:
         msg = f"output must be a path inside data/; got {str(output)!r}"
         raise PlanError(msg)
-    known = list(inspect.signature(STUDIES[study].measure).parameters)[2:]
+    return str(output)
+
+
+def _check_options(study: str, options: Mapping[str, object], known: Sequence[str]) -> None:
     if unknown := [name for name in options if name not in known]:
         msg = f"options of {study} must be among {', '.join(known) or 'none'}; got {', '.join(unknown)}"
         raise PlanError(msg)
-    without = _names(entry["except"], "except") if "except" in entry else ()
-    return Measurement(study, str(output), _names(entry["runs"], "runs"), without, options)
 
 
 def _kept(entry) -> Kept:

@@ -1,34 +1,33 @@
-"""Readings of the paper's recipe: does one of them bring all the sentences about the regimes together?"""
+"""Readings of the paper's recipe, judged side by side: does one of them bring all the sentences about the regimes together?"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
-import rmtlib
 from rmtlib.claims import Outcome
+from rmtlib.runs import Run, RunError
 
-from .regimes import (
-    NEAR,
-    NUMBERS,
-    PAPER_ACCURACY,
-    REGIMES,
-    SENTENCES,
-    analyses,
-    describe,
-    largest_initial,
-    long_range_spread,
-    runs_of,
-    sentences,
-)
+from .measured import FEW
+from .regimes import PAPER_ACCURACY, REGIMES, Evidence, evidence, runs_of
+from .sentences import SENTENCES, judge
+from .verdicts import end as end_is
+from .verdicts import explained
 
-__all__ = ["Reading", "accuracies", "outcomes", "read"]
+__all__ = ["READINGS", "Reading", "accuracies", "ends", "one_reading", "read", "read_all", "sizes", "verdicts_table"]
 
-OF_VECTORS = ("C4", "C5", "C6")  # sentences about vectors: each space has its own verdict
-SIDES = ("output", "input")
+HALF = dict(zip(REGIMES, (0.3, 0.5, 2.5), strict=True))
+READINGS: dict[str, dict] = {
+    "as stated": {},
+    "about half of each α": {"alphas": HALF},
+    "four times the rate, 60 epochs": {"learning_rate": 0.004, "epochs": 60},
+    "four times the rate": {"learning_rate": 0.004},
+    "per channel": {"standardization": "channel"},
+    "staircase": {"decay_every": 10},
+    "centred logits": {"centred": True},
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,139 +36,155 @@ class Reading:
 
     Attributes
     ----------
-    seeds : tuple of int
-        Seeds that all three regimes have; the others are left out.
-    accuracy : pandas.Series
-        Mean test accuracy of each regime over the seeds, in per cent.
-    verdicts : pandas.Series of bool
-        Sentences of ``SENTENCES``, those about vectors once for each space (``"C4, output"``); C8, whether the typical networks
-        are best; C9, whether the gap to the linearisation closes; N1 to N3, whether an accuracy is near the paper's.
-    lazy_edge : float
-        Fitted edge of the lazy networks over the largest initial level.
-    lazy_dips : int
-        Ends, in both spaces, at which the vectors of the lazy networks are not random.
-    lazy_long_range : float
-        Number variance of the lazy networks beyond L = 10, over that of the rich ones.
+    evidence : Evidence
+    decided : dict of str to Outcome
+        From `studies.sentences.judge`.
     """
 
-    seeds: tuple[int, ...]
-    accuracy: pd.Series
-    verdicts: pd.Series
-    lazy_edge: float
-    lazy_dips: int
-    lazy_long_range: float
+    evidence: Evidence
+    decided: Mapping[str, Outcome]
 
-    def failing(self, space: str) -> list[str]:
-        """Ids of what does not hold, in the space (``"output"`` or ``"input"``) of the paper's vectors."""
-        (other,) = set(SIDES) - {space}
-        failed = [sentence for sentence in self.verdicts.index[~self.verdicts] if not sentence.endswith(f", {other}")]
-        return [sentence.split(",")[0] for sentence in failed]
+    @property
+    def verdict(self) -> str:
+        """Reproduced if every sentence is reproduced or compatible, not reproduced if one is not, else inconclusive."""
+        words = {outcome.verdict for outcome in self.decided.values()}
+        if words <= {"reproduced", "compatible"}:
+            return "reproduced"
+        return "not reproduced" if "not reproduced" in words else "inconclusive"
+
+    def those(self, word: str) -> list[str]:
+        """Ids of the sentences with this verdict."""
+        return [id for id, outcome in self.decided.items() if outcome.verdict == word]
+
+    @property
+    def seeds(self) -> pd.Series:
+        """Number of networks of every regime."""
+        return self.evidence.accuracy.groupby(level="regime", sort=False).size()
 
 
 def read(
     gaps: Mapping[str, float],
+    stated: Evidence | None = None,
     *,
-    alphas: Mapping[str, float] = REGIMES,
+    network: str = "mlp512",
     layer: str = "dense2",
     a: int = 15,
-    spread: float | None = None,
+    space: str = "output",
+    folder=None,
     **settings,
-) -> Reading:
-    """Ask all sentences about the regimes of the networks of one reading.
+) -> Reading | None:
+    """Judge the networks of one reading; None if no network of it has been trained.
 
     Parameters
     ----------
     gaps : mapping of str to float
-        By run: its test accuracy minus that of its linearisation (column ``gap`` of `studies.linearized.read`).
-    alphas : mapping of str to float
-        Laziness of rich, typical and lazy networks, as this reading has it.
-    layer : str
-        The layer to analyse.
+        By run: column ``gap`` of `studies.linearized.read`.
+    stated : Evidence, optional
+        Of the recipe as stated, whose scatter counts where there are fewer than three networks; by default the reading's own.
+    network, layer : str
     a : int
         Half window of the unfolding.
-    spread : float, optional
-        From `studies.regimes.long_range_spread` for the shape of the layer; by default it is simulated.
+    space : {"output", "input"}
+        Of the paper's vectors.
+    folder : path, optional
+        Folder of runs; by default the book's.
     **settings
-        Of the runs, where they differ from the recipe as stated: see `studies.regimes.runs_of`.
-
-    Returns
-    -------
-    Reading
-
-    Raises
-    ------
-    RunError
-        If a regime has no run.
-    ValueError
-        If no seed was trained in all regimes, or a run was not linearised.
-
-    Notes
-    -----
-    C8 holds if the mean accuracy of the typical networks is the highest; C9 if the mean gap of the lazy networks is less than
-    half of that of the rich ones; N1 to N3 if the mean lies within one and a half points of the paper's. Thresholds are ours.
+        ``alphas``, and settings of the runs where they differ from the recipe: see `studies.regimes.runs_of`.
     """
-    found = {regime: {run.config["seed"]: run for run in runs} for regime, runs in runs_of(alphas=alphas, **settings).items()}
-    seeds = sorted(set.intersection(*(set(own) for own in found.values())))
-    if not seeds:
-        there = ", ".join(f"{regime} {sorted(own)}" for regime, own in found.items())
-        msg = f"settings must tell runs that share a seed; there are {there}"
-        raise ValueError(msg)
-    runs = {(regime, seed): own[seed] for regime, own in found.items() for seed in seeds}
-    if missing := [run.name for run in runs.values() if run.name not in gaps]:
-        msg = f"gaps must have a value for every run; there is none for {', '.join(missing)}"
-        raise ValueError(msg)
-    layers = analyses({regime: [runs[regime, seed] for seed in seeds] for regime in found}, layer, a=a)
-    table, tests = describe(layers, largest_initial(runs.values(), layer)), rmtlib.end_tests(layers)
-    spread = long_range_spread(next(iter(layers.values())).shape, a=a) if spread is None else spread
-    held = {side: sentences(table, tests, side=side, spread=spread) for side in SIDES}
-    of_runs = pd.DataFrame({key: {"accuracy": 100 * run.test_accuracy, "gap": gaps[run.name]} for key, run in runs.items()}).T
-    mean = of_runs.groupby(level=0, sort=False).mean()
-    verdicts = {f"{id}, {side}" if id in OF_VECTORS else id: held[side][id] for id in SENTENCES for side in SIDES}
-    verdicts["C8, typical is best"] = mean["accuracy"].idxmax() == "typical"
-    verdicts["C9, no gap when lazy"] = bool(mean["gap"]["lazy"] < 0.5 * mean["gap"]["rich"])
-    for id, regime in NUMBERS.items():
-        verdicts[f"{id}, {regime} accuracy"] = bool(abs(mean["accuracy"][regime] - PAPER_ACCURACY[regime]) < NEAR)
-    by_regime = table.groupby(level="regime").mean()
-    edge, long_range = by_regime["fitted edge over initial largest"], by_regime["number variance beyond L = 10"]
-    return Reading(
-        tuple(seeds),
-        mean["accuracy"],
-        pd.Series(verdicts, dtype=bool),
-        float(edge["lazy"]),
-        int(tests.dips.loc["lazy"].sum()),
-        float(long_range["lazy"] / long_range["rich"]),
-    )
+    alphas = settings.pop("alphas", REGIMES)
+    runs: dict[str, list[Run]] = {}
+    for regime, alpha in alphas.items():
+        try:
+            runs |= runs_of(network=network, alphas={regime: alpha}, folder=folder, **settings)
+        except RunError:
+            continue
+    if not runs:
+        return None
+    found = evidence(runs, layer, a=a, gaps=gaps)
+    return Reading(found, judge(found, stated, space=space))
+
+
+def read_all(gaps: Mapping[str, float], readings: Mapping[str, dict] = READINGS, **options) -> dict[str, Reading]:
+    """Every reading of which networks are there; the first is the recipe as stated. Options as for `read`."""
+    first, *others = readings
+    stated = read(gaps, **readings[first], **options)
+    if stated is None:
+        msg = f"readings must begin with one whose networks are there; of {first!r} there are none"
+        raise RunError(msg)
+    found = {name: read(gaps, stated.evidence, **readings[name], **options) for name in others}
+    return {first: stated} | {name: reading for name, reading in found.items() if reading is not None}
 
 
 def accuracies(readings: Mapping[str, Reading]) -> pd.DataFrame:
-    """Mean test accuracies of every reading in per cent, with the number of its seeds; the paper's in the last row."""
-    table = pd.DataFrame({name: reading.accuracy for name, reading in readings.items()}).T
-    table.insert(0, "seeds", [str(len(reading.seeds)) for reading in readings.values()])
-    table.loc["paper"] = {"seeds": "1"} | PAPER_ACCURACY
+    """Mean test accuracies of every reading in per cent, with the numbers of its networks; the paper's in the last row."""
+    rows = {name: {"networks": _numbers(reading)} | _means(reading) for name, reading in readings.items()}
+    return pd.DataFrame(rows | {"paper": {"networks": "1, 1, 1"} | PAPER_ACCURACY}).T
+
+
+def verdicts_table(readings: Mapping[str, Reading]) -> pd.DataFrame:
+    """Verdicts of every sentence, a column a reading; the last row is the reading's own."""
+    columns = {name: {id: out.verdict for id, out in reading.decided.items()} for name, reading in readings.items()}
+    table = pd.DataFrame(columns).rename(index=lambda id: f"{id}: {SENTENCES[id]}")
+    table.loc["all of them"] = {name: reading.verdict for name, reading in readings.items()}
     return table
 
 
-def outcomes(readings: Mapping[str, Reading], *, space: str) -> dict[str, Outcome | str | float]:
-    """Whether one of three readings brings all sentences together, and the numbers of the last one, as entries of a ledger.
+def ends(readings: Mapping[str, Reading], space: str = "output") -> pd.DataFrame:
+    """Mean p at both ends with and without sizes of neurons, and the standard deviation that noise gives it.
 
-    Parameters
-    ----------
-    readings : mapping of str to Reading
-        As stated, about half of each laziness, and a higher rate, in this order.
-    space : {"output", "input"}
-        That of the paper's vectors.
+    Returns
+    -------
+    pandas.DataFrame
+        A row for every reading, regime and end: ``as it is``, ``noise sizes``, ``total sizes`` and ``sd``.
     """
-    short = {name: ", ".join(reading.failing(space)) for name, reading in readings.items()}
-    _, half, fast = short
-    higher = readings[fast]
-    return {
-        "end_sd": float(1 / np.sqrt(12 * 15)),
-        "rate_seeds": len(higher.seeds),
-        "rate_edge": higher.lazy_edge,
-        "rate_lazy_dips": higher.lazy_dips,
-        "rate_c7": higher.lazy_long_range,
-        "rate_far": (higher.accuracy - pd.Series(PAPER_ACCURACY)).abs().max(),
-        "half_alpha": short[half],
-        "higher_rate": short[fast],
-        "one_reading": Outcome("" in short.values(), fails="; ".join(f"{name} fails {ids}" for name, ids in short.items())),
+    rows = {}
+    for name, reading in readings.items():
+        for regime, own in reading.evidence.trained.groupby(level="regime", sort=False):
+            for end in ("large", "small"):
+                means = {
+                    label: own[f"{space}_{end}{suffix}"].mean()
+                    for label, suffix in (("as it is", ""), ("noise sizes", "_biwhitened"), ("total sizes", "_total"))
+                }
+                rows[name, regime, end] = means | {"sd": (12 * FEW * len(own)) ** -0.5}
+    return pd.DataFrame(rows).T.rename_axis(["reading", "regime", "end"])
+
+
+def one_reading(readings: Mapping[str, Reading]) -> Outcome:
+    """Whether one reading brings all sentences together, and what every reading does not bring."""
+    told = {}
+    for name, reading in readings.items():
+        parts = {
+            "fails": reading.those("not reproduced"),
+            "cannot tell": reading.those("inconclusive"),
+            "untested": reading.those("not tested here"),
+        }
+        told[name] = "; ".join(f"{word} {', '.join(ids)}" for word, ids in parts.items() if ids) or "brings all together"
+    words = [reading.verdict for reading in readings.values()]
+    best = "reproduced" if "reproduced" in words else "inconclusive" if "inconclusive" in words else "not reproduced"
+    return Outcome(best, says=". ".join(f"{name}: {text}" for name, text in told.items()))
+
+
+def sizes(readings: Mapping[str, Reading], space: str = "output") -> dict[str, float | str]:
+    """Ends of the rich networks with and without sizes, for the ledger: at four times the rate, and as stated."""
+    fast = next(name for name in ("four times the rate", "four times the rate, 60 epochs") if name in readings)
+    rows = ends({name: readings[name] for name in ("as stated", fast)}, space)
+    small, large, stated = (
+        rows.loc[fast, "rich", "small"],
+        rows.loc[fast, "rich", "large"],
+        rows.loc["as stated", "rich", "large"],
+    )
+    n = FEW * int(readings[fast].seeds["rich"])
+    found: dict[str, float | str] = {
+        f"{end}_{short}": float(row[column])
+        for end, row in (("small", small), ("large", large), ("stated_large", stated))
+        for short, column in (("as_is", "as it is"), ("noise", "noise sizes"), ("total", "total sizes"))
     }
+    return found | {"small_so": explained(*(end_is(small[column], n) for column in ("as it is", "noise sizes")))}
+
+
+def _numbers(reading):
+    return ", ".join(str(reading.seeds.get(regime, 0)) for regime in REGIMES)
+
+
+def _means(reading):
+    return reading.evidence.accuracy.groupby(level="regime", sort=False).mean().to_dict()

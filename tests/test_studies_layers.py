@@ -37,13 +37,6 @@ def test_a_table_of_levels_has_a_row_for_each():
     assert table.loc[("net", "cut"), "p, scipy"] == statistics["net", "cut"].spacing.pvalue
 
 
-def test_other_noise_lies_within_the_band_of_noise_in_nineteen_cases_of_twenty():
-    low, high = layers.ratio_of_noise((200, 150), draws=300, rng=1)
-    ratios = [layers.level_statistics(rmtlib.ensembles.gaussian((200, 150), [2, i])).ratio for i in range(200)]
-    assert 0.9 < np.mean([low < ratio < high for ratio in ratios]) < 0.99
-    assert low < 1 < high
-
-
 def test_the_fewest_levels_are_just_enough():
     for a in (7, 15):
         m = layers.fewest_levels(a)

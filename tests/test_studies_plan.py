@@ -43,7 +43,9 @@ def test_every_file_of_data_is_made_by_the_plan_from_runs_of_the_grid(monkeypatc
     monkeypatch.chdir(ROOT)
     plan = read_plan()
     tables = {str(path.relative_to("data")) for path in Path("data").glob("**/*.csv") if "runs" not in path.parts}
-    assert {entry.output for entry in plan.measure} == tables - {"filtering/factored_forward.csv"} | {"motion.safetensors"}
+    assert {entry.output for entry in (*plan.measure, *plan.draw)} == tables - {"filtering/factored_forward.csv"} | {
+        "motion.safetensors"
+    }
     fields = set(asdict(TrainingConfig()))
     asked = [
         TrainingConfig(**{name: value for name, value in parameters.items() if name in fields}).name
@@ -90,8 +92,10 @@ GOOD = {"study": "filtering", "output": "out.csv", "runs": ["a"]}
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([], "must have sections among train, measure, keep; got"),
-        ({"measured": []}, "must have sections among train, measure, keep; got measured"),
+        ([], "must have sections among train, draw, measure, keep; got"),
+        ({"measured": []}, "must have sections among train, draw, measure, keep; got measured"),
+        ({"draw": [{"draw": "dice", "output": "dice.csv"}]}, "entry 1 of draw: draw must be one of noise, .*; got 'dice'"),
+        ({"draw": [{"draw": "noise", "output": "noise.csv", "options": {"sides": 6}}]}, "options of noise must be among seeds, "),
         ({"measure": [{"study": "filtering"}]}, "entry 1 of measure: an entry must have output, runs, study and may have except"),
         (
             {"measure": [GOOD, GOOD | {"study": "weighing"}]},

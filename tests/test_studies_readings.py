@@ -1,110 +1,95 @@
-"""Readings of the recipe, on small matrices that stand for runs."""
-
-from types import SimpleNamespace
+"""Readings of the recipe, side by side, on evidence whose verdicts are known."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
-import rmtlib
-from studies import readings, regimes
-from studies.readings import Reading, read
-from studies.regimes import REGIMES, SENTENCES
+from rmtlib.claims import Outcome
+from rmtlib.runs import RunError
+from studies import readings
+from studies.readings import Reading, read, read_all
 
-ACCURACY = {"rich": 0.527, "typical": 0.56, "lazy": 0.40}
-
-
-def matrix(regime, seed):
-    """Noise, from which a rich network moves far, a typical one less and a lazy one not at all."""
-    noise = rmtlib.ensembles.glorot_uniform((120, 120), [seed, 2])
-    learned = np.diag(({"rich": [7, 6, 5, 4], "typical": [5, 4], "lazy": []}[regime] + 120 * [0])[:120])
-    U, V = (np.linalg.qr(np.random.default_rng([seed, i]).standard_normal((120, 120)))[0] for i in (10, 11))
-    return (noise + U @ learned @ V.T).astype(np.float32)
+from .evidence import networks, words
 
 
 @pytest.fixture
 def runs(monkeypatch):
-    """Runs of two seeds that all regimes have, and of one that the rich ones have alone."""
-    seeds = {"rich": (0, 1, 2), "typical": (0, 1), "lazy": (0, 1)}
+    """Runs of which the evidence is made: the recipe as stated, a fast reading that holds, and one without lazy networks."""
+    asked = []
 
-    def run(regime, seed):
-        accuracy = ACCURACY[regime] + 0.01 * seed
-        return SimpleNamespace(name=f"{regime}{seed}", config={"seed": seed}, test_accuracy=accuracy, regime=regime)
+    def runs_of(*, alphas, **settings):
+        ((regime, alpha),) = alphas.items()
+        asked.append((regime, alpha, settings))
+        if settings.get("decay_every") == 10 and regime == "lazy" or settings.get("centred"):
+            msg = "no finished run"
+            raise RunError(msg)
+        return {regime: settings.get("learning_rate", 0.001)}
 
-    found = {regime: [run(regime, seed) for seed in own] for regime, own in seeds.items()}
-    asked = {}
-
-    def runs_of(**settings):
-        asked.update(settings)
-        return found
+    def evidence(runs, layer, *, a, gaps):
+        fast = set(runs.values()) == {0.004}
+        found = networks(seeds=2 if fast else 5, **({} if fast else {"rich": {"output_small": 0.6}}))
+        missing = [regime for regime in ("rich", "typical", "lazy") if regime not in runs]
+        parts = (getattr(found, name).drop(missing) for name in ("accuracy", "gaps"))
+        return readings.Evidence(found.trained.drop(missing), found.initial, *parts)
 
     monkeypatch.setattr(readings, "runs_of", runs_of)
-    monkeypatch.setattr(regimes, "initial", lambda run, layer: matrix("lazy", run.config["seed"]))
-    load = rmtlib.load_weights
-    monkeypatch.setattr(regimes, "load_weights", lambda run: load({"dense2": matrix(run.regime, run.config["seed"])}))
-    return SimpleNamespace(found=found, asked=asked)
+    monkeypatch.setattr(readings, "evidence", evidence)
+    return asked
 
 
-GAPS = {f"{regime}{seed}": gap for regime, gap in (("rich", 0.1), ("typical", 0.05), ("lazy", 0.04)) for seed in range(3)}
+def test_readings_are_judged_by_the_criteria_of_the_verdicts(runs):
+    stated = read({})
+    assert {id: outcome.verdict for id, outcome in stated.decided.items()} == words(networks(rich={"output_small": 0.6}))
+    assert stated.verdict == "not reproduced"
+    assert stated.those("not reproduced") == ["C5"]
 
 
-def test_a_reading_tells_what_its_networks_show(runs):
-    reading = read(GAPS, spread=0.1, a=7)
-    assert reading.seeds == (0, 1)
-    assert reading.accuracy.to_dict() == pytest.approx({"rich": 53.2, "typical": 56.5, "lazy": 40.5})
-    numbers = {sentence: held for sentence, held in reading.verdicts.items() if sentence[0] == "N"}
-    assert numbers == {"N1, lazy accuracy": False, "N2, rich accuracy": True, "N3, typical accuracy": True}
-    assert reading.verdicts["C8, typical is best"]
-    assert reading.verdicts["C9, no gap when lazy"]
-    assert reading.verdicts["C10"]
+def test_every_reading_with_networks_is_there_and_those_without_are_not(runs):
+    found = read_all({})
+    assert list(found) == [name for name in readings.READINGS if name != "centred logits"]
+    assert found["four times the rate"].verdict == "reproduced"
+    assert found["staircase"].decided["C6"].verdict == "not tested here"
+    assert dict(found["staircase"].seeds) == {"rich": 5, "typical": 5}
+    assert ("lazy", 2.5, {"network": "mlp512", "folder": None}) in runs
 
 
-def test_sentences_are_those_of_the_layers_analysed_one_by_one(runs):
-    reading = read(GAPS, spread=0.1, a=7)
-    layers = {(regime, seed): rmtlib.analyse(matrix(regime, seed), a=7) for regime in REGIMES for seed in (0, 1)}
-    largest = {seed: np.linalg.norm(matrix("lazy", seed), 2) for seed in (0, 1)}
-    table, tests = regimes.describe(layers, largest), rmtlib.end_tests(layers)
-    for side in ("output", "input"):
-        held = regimes.sentences(table, tests, side=side, spread=0.1)
-        for id in SENTENCES:
-            assert reading.verdicts[f"{id}, {side}" if id in ("C4", "C5", "C6") else id] == held[id]
-    lazy = [layers["lazy", seed] for seed in (0, 1)]
-    edges = [s.bulk.nu_plus / largest[seed] for seed, s in enumerate(lazy)]
-    assert reading.lazy_edge == pytest.approx(np.mean(edges), rel=1e-5)
-    assert reading.lazy_dips == tests.dips.loc["lazy"].sum()
-    long_range = {
-        regime: np.mean([layers[regime, seed].number_variance.values[20:].mean() for seed in (0, 1)]) for regime in REGIMES
-    }
-    assert reading.lazy_long_range == pytest.approx(long_range["lazy"] / long_range["rich"])
+def test_a_reading_is_inconclusive_without_some_of_its_networks():
+    decided = {"C4": Outcome("reproduced"), "C6": Outcome("not tested here", says="")}
+    assert Reading(networks(), decided).verdict == "inconclusive"
+    assert Reading(networks(), {"C4": Outcome("compatible")}).verdict == "reproduced"
 
 
-@pytest.mark.parametrize(("gap", "closes"), [(0.04, True), (0.06, False)])
-def test_a_gap_closes_if_it_is_less_than_half_of_the_rich_one(gap, closes, runs):
-    gaps = GAPS | {"lazy0": gap, "lazy1": gap}
-    assert read(gaps, spread=0.1, a=7).verdicts["C9, no gap when lazy"] == closes
+def test_tables_have_a_row_or_a_column_for_each(runs):
+    found = read_all({})
+    accuracy = readings.accuracies(found)
+    assert accuracy.loc["four times the rate", "networks"] == "2, 2, 2"
+    assert accuracy.loc["staircase", "networks"] == "5, 5, 0"
+    assert accuracy.loc["paper"].tolist() == ["1, 1, 1", 52.7, 55.2, 50.4]
+    verdicts = readings.verdicts_table(found)
+    assert verdicts.loc["all of them"].tolist() == [reading.verdict for reading in found.values()]
 
 
-def test_settings_are_those_of_the_runs(runs):
-    alphas = {"rich": 0.3, "typical": 0.5, "lazy": 2.5}
-    read(GAPS, alphas=alphas, spread=0.1, a=7, epochs=60)
-    assert runs.asked == {"alphas": alphas, "epochs": 60}
+def test_ends_are_those_of_the_evidence_with_the_scatter_of_noise(runs, monkeypatch):
+    found = {name: reading for name, reading in read_all({}).items() if name in ("as stated", "four times the rate")}
+    for reading in found.values():
+        for end in ("large", "small"):
+            reading.evidence.trained[f"output_{end}_total"] = 0.7
+    table = readings.ends(found)
+    row = table.loc[("four times the rate", "rich", "small")]
+    assert row[["as it is", "noise sizes", "total sizes"]].tolist() == pytest.approx([0.2, 0.2, 0.7])
+    assert row["sd"] == pytest.approx(1 / np.sqrt(12 * 30))
+    sizes = readings.sizes(found)
+    assert sizes["small_as_is"] == pytest.approx(0.2)
+    assert sizes["small_so"] == "direction"
+    assert sizes["stated_large_total"] == pytest.approx(0.7)
 
 
-def test_what_fails_is_told_for_one_space():
-    verdicts = {"C4, output": True, "C4, input": False, "C7": False, "N1, lazy accuracy": False, "N2, rich accuracy": True}
-    reading = Reading((0,), pd.Series(dtype=float), pd.Series(verdicts), 1.0, 0, 1.0)
-    assert reading.failing("output") == ["C7", "N1"]
-    assert reading.failing("input") == ["C4", "C7", "N1"]
+def test_one_reading_that_holds_is_enough(runs):
+    outcome = readings.one_reading(read_all({}))
+    assert outcome.verdict == "reproduced"
+    assert "as stated: fails C5" in outcome.numbers["says"]
+    assert "four times the rate: brings all together" in outcome.numbers["says"]
 
 
-def test_runs_without_a_common_seed_are_refused(runs):
-    for run in runs.found["lazy"]:
-        run.config["seed"] += 10
-    with pytest.raises(ValueError, match=r"share a seed; there are rich \[0, 1, 2\], typical \[0, 1\], lazy \[10, 11\]"):
-        read(GAPS, spread=0.1)
-
-
-def test_a_run_that_was_not_linearised_is_named(runs):
-    gaps = {name: gap for name, gap in GAPS.items() if name != "typical1"}
-    with pytest.raises(ValueError, match="gaps must have a value for every run; there is none for typical1"):
-        read(gaps, spread=0.1)
+def test_without_the_recipe_as_stated_nothing_is_compared(runs):
+    with pytest.raises(RunError, match="of 'centred logits' there are none"):
+        read_all({}, {"centred logits": {"centred": True}})

@@ -1,149 +1,111 @@
-"""Sentences about regimes, decided by tests of their layers."""
+"""Runs of the regimes, and the sentences about them judged on numbers whose verdict is known."""
 
 import doctest
 import json
 import tomllib
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
-import scipy.stats
 from safetensors.numpy import save_file
 
 import rmtlib
-from rmtlib import end_tests
-from rmtlib.null_laws import noise_singular_values
 from rmtlib.runs import RunError
-from studies import regimes
-from studies.regimes import (
-    PAPER_ACCURACY,
-    RECIPE,
-    REGIMES,
-    SENTENCES,
-    describe,
-    largest_initial,
-    long_range_spread,
-    runs_of,
-    runs_of_seed,
-    sentences,
-)
+from studies import regimes, sentences
+from studies.regimes import PAPER_ACCURACY, RECIPE, REGIMES, Evidence, evidence, runs_of, runs_of_seed
 
-LARGEST = {seed: 2.0 for seed in range(40)}
-
-
-def layer(rng, *, large=1.0, small=1.0, side="output", m=60, edge=2.0, above=0, long_range=1.0):
-    """What the tests read of an analysed layer; p-values of one space are multiplied at the ends of the spectrum."""
-    vectors = {name: SimpleNamespace(calibrated_pvalue=rng.random(m)) for name in ("input", "output")}
-    vectors[side].calibrated_pvalue[-15:] *= large
-    vectors[side].calibrated_pvalue[:15] *= small
-    nu = np.linspace(0.1, 1.9, m)
-    nu[m - above :] = 2.5
-    return SimpleNamespace(
-        nu=nu,
-        spacing=SimpleNamespace(pvalue=0.6, calibrated_pvalue=0.5),
-        number_variance=SimpleNamespace(L=np.array([5.0, 15.0, 20.0]), values=np.array([9.0, long_range, long_range])),
-        bulk=SimpleNamespace(bulk_fraction=1.0, nu_plus=edge),
-        **vectors,
-    )
-
-
-def unfitted():
-    return SimpleNamespace(**(vars(layer(np.random.default_rng(0))) | {"bulk": None}))
-
-
-def networks(rng=0, seeds=5, **regimes):
-    rng = np.random.default_rng(rng)
-    return {
-        (regime, seed): layer(rng, **regimes.get(regime, {})) for regime in ("rich", "typical", "lazy") for seed in range(seeds)
-    }
-
-
-def decided(layers, side="output", spread=0.08):
-    return sentences(describe(layers, LARGEST), end_tests(layers), side=side, spread=spread)
+from .evidence import networks, words
 
 
 def test_the_papers_picture_makes_all_sentences_true():
-    layers = networks(
-        7, rich={"large": 0.3, "small": 0.3, "above": 12}, typical={"large": 0.3, "above": 5}, lazy={"long_range": 0.95}
+    assert set(words(networks()).values()) == {"reproduced"}
+
+
+@pytest.mark.parametrize(
+    ("id", "changes", "word"),
+    [
+        ("N1", {"lazy": {"accuracy": 48.0}}, "not reproduced"),
+        ("N2", {"rich": {"accuracy": 54.1}}, "inconclusive"),
+        ("C4", {"typical": {"output_small": 0.2}}, "not reproduced"),
+        ("C4", {"typical": {"output_large": 0.5}}, "not reproduced"),
+        ("C4", {"typical": {"output_large": 0.42}}, "inconclusive"),
+        ("C5", {"rich": {"output_small": 0.6}}, "not reproduced"),
+        ("C6", {"lazy": {"input_small": 0.2}}, "not reproduced"),
+        ("C6", {"lazy": {"sigma": 1.1}}, "not reproduced"),
+        ("C6", {"lazy": {"sigma": 1.0498}}, "inconclusive"),
+        ("C6", {"lazy": {"outliers": 2}}, "not reproduced"),
+        ("C7", {"lazy": {"long_variance": 0.6}}, "not reproduced"),
+        ("C8", {"rich": {"accuracy": 56.0}}, "not reproduced"),
+        ("C9", {"lazy": {"gap": 4.0}}, "not reproduced"),
+        ("C10", {"rich": {"outliers": 5}}, "not reproduced"),
+        ("C10", {"rich": {"outliers": 8}}, "inconclusive"),
+    ],
+)
+def test_each_sentence_can_fail(id, changes, word):
+    found = words(networks(**changes))
+    assert found[id] == word
+    others = {"C8", "C9", "N1", "N2", "N3", "C4", "C5", "C6", "C7", "C10"} - {id, "N2" if id == "C8" else id, "C8"}
+    assert {found[other] for other in others} == {"reproduced"}
+
+
+def test_regimes_that_were_not_trained_are_not_judged():
+    found = networks()
+    part = Evidence(found.trained.drop("lazy"), found.initial, found.accuracy.drop("lazy"), found.gaps.drop("lazy"))
+    decided = sentences.judge(part, found)
+    assert {id for id, outcome in decided.items() if outcome.verdict == "not tested here"} == {"N1", "C6", "C7", "C8", "C9"}
+    assert decided["C6"].numbers["says"] == "no lazy network was trained yet"
+
+
+def test_a_single_network_borrows_the_scatter_of_the_recipe_as_stated():
+    one, stated = networks(seeds=1), networks()
+    decided = sentences.judge(one, stated)
+    assert "scatter of the stated recipe" in decided["C6"].numbers["says"]
+    assert decided["N1"].error == pytest.approx(2.132 * stated.accuracy.loc["lazy"].std() * np.sqrt(2), rel=1e-3)
+    assert decided["C8"].verdict == "reproduced"
+    with pytest.raises(ValueError, match="at least 3 networks"):
+        sentences.judge(one)
+
+
+def test_the_other_space_has_verdicts_of_its_own():
+    assert words(networks(), space="input")["C4"] == "not reproduced"
+
+
+def test_tables_say_what_decides():
+    found = networks(rich={"output_small_biwhitened": 0.7})
+    ends = sentences.ends_table(found.trained)
+    assert ends.loc[("rich", "output", "small"), "so"] == "size of neurons"
+    assert ends.loc[("rich", "output", "large"), "so"] == "direction"
+    outliers = sentences.outliers_table(found.trained)
+    assert outliers.loc["rich", "share of sizes, %"] == pytest.approx(100 / 6)
+    assert np.isnan(outliers.loc["lazy", "share of sizes, %"])
+    shown = sentences.verdicts_table(sentences.judge(found))
+    assert shown.loc["C5", "verdict"] == "reproduced"
+    assert "size of neurons" in shown.loc["C5", "what decides"]
+
+
+def test_a_panel_is_as_good_as_the_worst_of_its_sentences(monkeypatch):
+    monkeypatch.setattr(
+        "studies.noise.read", lambda: pd.DataFrame({"variance_ratio": np.random.default_rng(0).normal(1, 0.05, 500)})
     )
-    assert decided(layers) == dict.fromkeys(SENTENCES, True)
-    assert decided(layers, "input") == dict.fromkeys(SENTENCES, True) | {"C4": False, "C5": False}
+    found = networks(lazy={"sigma": 1.1})
+    panels = {id: outcome.verdict for id, outcome in sentences.figures(sentences.judge(found), found).items()}
+    assert panels == {"F3a": "not reproduced", "F3c": "reproduced", "F3d": "reproduced"}
 
 
-@pytest.mark.parametrize(
-    ("wrong", "regimes"),
-    [
-        ("C4", {"typical": {"large": 0.3, "small": 0.3, "above": 5}}),
-        ("C4", {"typical": {"above": 5}}),
-        ("C5", {"rich": {"large": 0.3, "above": 12}}),
-        ("C6", {"lazy": {"large": 0.3}}),
-        ("C6", {"lazy": {"edge": 2.2}}),
-        ("C7", {"lazy": {"long_range": 0.8}}),
-        ("C10", {"typical": {"large": 0.3, "above": 12}}),
-    ],
-)
-def test_each_sentence_can_be_false(wrong, regimes):
-    picture = {"rich": {"large": 0.3, "small": 0.3, "above": 12}, "typical": {"large": 0.3, "above": 5}, "lazy": {}}
-    found = decided(networks(6, **(picture | regimes)))
-    assert found == dict.fromkeys(SENTENCES, True) | {wrong: False}
-
-
-def test_noise_grows_slower_than_noise_in_one_case_of_twenty():
-    rng, spread = np.random.default_rng(8), 0.08
-    slower = []
-    for _ in range(300):
-        layers = networks(rng, seeds=1)
-        for layer_ in layers.values():
-            layer_.number_variance.values[1:] += rng.normal(0, spread)
-        slower.append(not decided(layers, spread=spread)["C7"])
-    assert 0.02 < np.mean(slower) < 0.09
-
-
-@pytest.mark.parametrize(("errors", "no_slower"), [(-0.01, True), (0.01, False)])
-def test_number_variance_may_differ_by_what_chance_gives_in_nineteen_of_twenty_cases(errors, no_slower):
-    layers = networks(10, seeds=6)
-    for seed in range(2, 6):
-        del layers["lazy", seed]
-    by_chance = (scipy.stats.norm.ppf(0.95) + errors) * np.sqrt(0.08**2 / 2 + 0.08**2 / 6)
-    for seed in range(2):
-        layers["lazy", seed].number_variance.values[1:] -= by_chance
-    assert decided(layers, spread=0.08)["C7"] == no_slower
-
-
-def test_spread_of_noise_is_that_of_other_noise():
-    L = np.linspace(0.5, 20, 40)
-    rng = np.random.default_rng(9)
-    spectra = [noise_singular_values((300, 200), rng) for _ in range(200)]
-    means = [rmtlib.number_variance(rmtlib.unfold(nu), L[L > 10]).mean() for nu in spectra]
-    assert long_range_spread((300, 200), rng=1) == pytest.approx(np.std(means), rel=0.2)
-
-
-def test_rows_of_real_layers_are_counted_from_the_initial_spectrum():
-    planted = rmtlib.ensembles.spiked((150, 150), 0, strengths=[2, 3, 4]).matrix
-    row = describe({("rich", 0): rmtlib.analyse(planted)}, {0: 2.1}).loc["rich", 0]
-    assert row["levels above initial largest"] == 3
-    assert row["fitted edge over initial largest"] == pytest.approx(2 / 2.1, abs=0.06)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: describe({}, {}), "layers must hold at least one"),
-        (
-            lambda: describe(networks() | {("rich", 0): unfitted()}, LARGEST),
-            r"a bulk that can be fitted; \('rich', 0\) have none",
-        ),
-        (lambda: describe(networks(), {0: 2.0}), "a value for every seed; there is none for 1, 2, 3, 4"),
-        (lambda: decided({k: s for k, s in networks().items() if (k[0] == "rich") == (k[1] < 2)}), "of the same seed"),
-        (lambda: decided(networks(), spread=0.0), "spread must be a number above 0; got 0.0"),
-        (lambda: long_range_spread((512, 512), draws=1), "draws must be an integer of at least 2; got 1"),
-        (lambda: decided(networks(), "both"), "side must be one of 'output', 'input'; got 'both'"),
-    ],
-)
-def test_bad_input_is_named(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+def test_evidence_is_what_the_analyses_say(folder):
+    rng = np.random.default_rng(0)
+    for run in folder.iterdir():
+        save_file({"trained.dense2.weight": rng.normal(size=(100, 100)).astype(np.float32)}, run / "weights.safetensors")
+    found = evidence(runs_of(folder=folder), a=7, gaps={"rich0": 0.05})
+    W = rmtlib.load_weights(runs_of(folder=folder)["typical"][1])["dense2"].matrix
+    s = rmtlib.analyse(W, a=7)
+    assert found.trained.loc[("typical", 1), "sigma"] == s.bulk.sigma
+    start = rmtlib.analyse(rmtlib.ensembles.glorot_uniform((100, 100), [1, 2]).astype(np.float32), a=7)
+    assert found.growth("typical")[1] == pytest.approx(s.bulk.sigma / start.bulk.sigma)
+    assert found.accuracy["rich", 0] == 50
+    assert found.gaps["rich", 0] == pytest.approx(5)
+    assert np.isnan(found.gaps["rich", 1])
 
 
 # Which runs they are
@@ -208,16 +170,16 @@ def test_the_examples_of_the_documentation_are_right():
     assert result.failed == 0
 
 
-def test_initial_levels_are_those_of_the_streams_of_the_seeds(folder):
+def test_levels_are_those_of_the_streams_of_the_seeds(folder):
     for run in folder.iterdir():
-        save_file({"trained.dense3.weight": np.zeros((90, 60), np.float32)}, run / "weights.safetensors")
-    runs = [run for found in runs_of(folder=folder).values() for run in found]
-    found = largest_initial(runs, "dense3")
+        save_file({"trained.dense3.weight": np.eye(90, 60, dtype=np.float32)}, run / "weights.safetensors")
+    found = regimes.levels(runs_of(folder=folder)["rich"], "dense3", trained=False)
     assert set(found) == {0, 1}
-    for seed, value in found.items():
+    for seed, nu in found.items():
         limit = np.sqrt(6 / 150)
         W = np.random.default_rng([seed, 3]).uniform(-limit, limit, (90, 60))
-        assert value == pytest.approx(np.linalg.norm(W, 2), rel=1e-6)
+        assert nu[-1] == pytest.approx(np.linalg.norm(W, 2), rel=1e-6)
+    assert regimes.levels(runs_of(folder=folder)["rich"], "dense3")[0] == pytest.approx(np.ones(60))
 
 
 def test_the_accuracies_are_those_that_the_paper_gives():

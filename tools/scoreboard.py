@@ -45,16 +45,13 @@ def gaps(paper: Paper, ledgers: Ledgers) -> Iterator[str]:
     """What is not decided, decided twice, or decided without being the paper's."""
     for id, entry in paper.items():
         homes = [chapter for chapter, entries in ledgers.items() if id in entries]
-        others = [name for name in ("test", "sentences", "waits") if name in entry]
+        others = [name for name in ("test", "waits") if name in entry]
         if len(homes) + bool(others) != 1:
             where = ", ".join([f"chapters/{home}.claims.toml" for home in homes] + [f"paper.toml ({name})" for name in others])
             yield f"paper.toml: {id}: has to be decided in one place; it is in {where or 'none'}"
         for home in homes:
             if "verdict" not in ledgers[home][id]:
                 yield f"chapters/{home}.claims.toml: {id}: has no verdict"
-        for sentence in entry.get("sentences", ()):
-            if sentence not in paper:
-                yield f"paper.toml: {id}: collects {sentence}, which is no id"
         if "test" in entry and not _is_test(entry["test"]):
             yield f"paper.toml: {id}: there is no test {entry['test']}"
     known = re.compile(r"(?:[NCTE]\d|F\d)")
@@ -88,8 +85,6 @@ def verdict(id: str, paper: Paper, ledgers: Ledgers, *, short: bool = False) -> 
         return "reproduced"
     if "waits" in entry:
         return "not tested here"
-    if "sentences" in entry:
-        return ", ".join(f"{name} {verdict(name, paper, ledgers)}" for name in entry["sentences"])
     return glue(chapter_of(id, ledgers), f"{id}-verdict")
 
 
@@ -100,8 +95,6 @@ def finding(id: str, paper: Paper, ledgers: Ledgers) -> str:
         return f"`{entry['test'].partition('::')[2]}`"
     if "waits" in entry:
         return entry["waits"]
-    if "sentences" in entry:
-        return entry.get("here", "see " + ", ".join(entry["sentences"]))
     chapter = chapter_of(id, ledgers)
     ours = ledgers[chapter][id]
     if isinstance(ours.get("expected"), dict) and "value" in ours["expected"]:
