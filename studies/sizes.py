@@ -30,14 +30,16 @@ def counts(W: np.ndarray, *, space: str = "output", a: int = 15) -> pd.DataFrame
         Rows ``WAYS``: levels above the bulk; mean calibrated p of the fifteen vectors at either end; share of the vectors
         rejected at a false discovery rate of 5 %, in per cent; spread of the row sizes taken out; whether they settled.
     """
+    whole = rmtlib.analyse(W, a=a)
     rows = {}
-    for way in WAYS:
-        taken = None if way == WAYS[0] else biwhiten(W, way)
-        s = rmtlib.analyse(W if taken is None else taken.matrix, a=a)
-        test = getattr(s, space)
+    for way, part in zip(WAYS, (whole, whole.biwhitened, whole.total), strict=True):
+        if part is None:
+            msg = f"W has no sizes that could be taken out: {whole.missing.get('sizes', whole.summary)}"
+            raise ValueError(msg)
+        test, taken = getattr(part, space), None if part is whole else part.biwhitened
         ends = rmtlib.end_means(test)
         rows[way] = {
-            "outliers": s.bulk.n_outliers if s.bulk else np.nan,
+            "outliers": part.bulk.n_outliers if part.bulk else np.nan,
             "large end": ends.large,
             "small end": ends.small,
             "rejected, %": 100 * np.mean(test.qvalue < 0.05),

@@ -14,7 +14,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import rmtlib
-from rmtlib import analysis, laws, parallel
+from rmtlib import analysis, goodness, laws, parallel
 from rmtlib.weights import Layer
 
 from . import builders
@@ -216,7 +216,7 @@ def test_a_spectrum_without_a_bulk_keeps_all_but_the_bulk():
     s = rmtlib.spectrum(rng.standard_normal((200, 200)))
     flat = np.linspace(1, 1.02, 200) + rng.uniform(0, 5e-5, 200)
     analysis = rmtlib.analyse(s.output_vectors.T @ np.diag(flat) @ s.input_vectors, name="flat")
-    assert analysis.bulk is None
+    assert analysis.bulk is analysis.goodness is analysis.row()["bulk_pvalue"] is None
     assert analysis.summary.startswith("flat: no bulk that could be fitted")
     assert "bulk             none that could be fitted" in repr(analysis)
     row = analysis.row()
@@ -327,6 +327,31 @@ def test_an_unsettled_matrix_is_missing_its_noise_sizes():
     assert "gap above the lowest 60" in found.missing["spacings, number variance"]
     assert found.xi is found.spacing is found.number_variance is None
     assert found.ratio is not None
+
+
+def test_the_goodness_of_the_bulk_is_told_with_and_without_sizes(sized):
+    row = sized.row()
+    for part, column in ((sized, "bulk_pvalue"), (sized.biwhitened, "bulk_pvalue_biwhitened")):
+        outliers = part.bulk.n_outliers_below, part.bulk.n_outliers
+        assert row[column] == goodness.bulk_test(part.nu, (200, 150), outliers=outliers).pvalue
+    assert row["bulk_pvalue"] < 1e-4 < 0.01 < row["bulk_pvalue_biwhitened"]
+    assert sized.goodness.levels == 150 - sized.bulk.n_outliers - sized.bulk.n_outliers_below
+
+
+def test_a_zero_level_takes_no_part_in_the_goodness_of_the_bulk():
+    W = rmtlib.ensembles.gaussian((100, 100), 0)
+    found = rmtlib.analyse(W - W.mean(axis=1, keepdims=True), biwhiten=False)
+    assert found.goodness.levels == 99
+    assert found.row()["bulk_pvalue"] == goodness.bulk_test(found.nu, (100, 99)).pvalue > 0.01
+
+
+def test_a_bulk_that_cannot_be_held_against_its_law_is_named():
+    W = rmtlib.ensembles.spiked((40, 17), 0, strengths=[20.0, 30.0], sigma=1.0).matrix
+    found = rmtlib.analyse(W, biwhiten=False)
+    assert found.bulk.n_outliers == 2
+    assert found.goodness is found.row()["bulk_pvalue"] is None
+    message = "nu must leave at least 16 levels without the outliers; got 15"
+    assert found.missing["goodness of fit of the bulk"] == message
 
 
 def test_the_exponent_stands_beside_that_of_noise(sized):
