@@ -116,7 +116,7 @@ def test_the_parts_are_those_of_the_single_functions(noise):
 def test_a_square_layer_needs_few_times_its_memory():
     W = rmtlib.ensembles.gaussian((900, 900), 4).astype(np.float32)
     rmtlib.analyse(W[:100, :100])
-    for biwhiten, copies in ((False, 3), (True, 4.5)):
+    for biwhiten, copies in ((False, 3), (True, 3.5)):
         tracemalloc.start()
         rmtlib.analyse(W, biwhiten=biwhiten)
         peak = tracemalloc.get_traced_memory()[1]
