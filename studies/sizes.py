@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 import rmtlib
-from rmtlib.biwhitening import biwhiten
+from rmtlib.biwhitening import Biwhitened, biwhiten
 from rmtlib.claims import Outcome
+from rmtlib.layer_analysis import BiwhitenedAnalysis, LayerAnalysis
 
 __all__ = ["LAYERS", "WAYS", "counts", "elsewhere", "numbers", "planted", "profile_noise", "two_questions"]
 
@@ -38,14 +39,21 @@ def counts(W: np.ndarray, *, space: str = "output", a: int = 15) -> pd.DataFrame
     pandas.DataFrame
         Rows ``WAYS``: levels above the bulk; mean calibrated p of the fifteen vectors at either end; share of the vectors
         rejected at a false discovery rate of 5 %, in per cent; spread of the row sizes taken out; whether they settled.
+
+    Raises
+    ------
+    ValueError
+        If the matrix cannot be analysed or has no sizes.
     """
     whole = rmtlib.analyse(W, a=a)
+    if whole.biwhitened is None or whole.total is None:
+        msg = f"W has no sizes that could be taken out: {whole.missing.get('sizes', whole.summary)}"
+        raise ValueError(msg)
+    parts: list[tuple[LayerAnalysis | BiwhitenedAnalysis, Biwhitened | None]] = [(whole, None)]
+    parts += [(part, part.biwhitened) for part in (whole.biwhitened, whole.total)]
     rows = {}
-    for way, part in zip(WAYS, (whole, whole.biwhitened, whole.total), strict=True):
-        if part is None:
-            msg = f"W has no sizes that could be taken out: {whole.missing.get('sizes', whole.summary)}"
-            raise ValueError(msg)
-        test, taken = getattr(part, space), None if part is whole else part.biwhitened
+    for way, (part, taken) in zip(WAYS, parts, strict=True):
+        test = getattr(part, space)
         ends = rmtlib.end_means(test)
         rows[way] = {
             "outliers": part.bulk.n_outliers if part.bulk else np.nan,
@@ -179,5 +187,5 @@ def elsewhere(matrices: Mapping[str, np.ndarray], counted: Mapping[str, pd.DataF
         found["size_settled"] = Outcome(settled == 0, settled=settled, layers=len(other))
     for name, table in counted.items():
         id = "size_of_" + name.replace(" ", "_").replace(".", "_")
-        found[id] = Outcome(**{way.replace(" ", "_"): float(count) for way, count in table["outliers"].items()})
+        found[id] = Outcome(None, **{way.replace(" ", "_"): float(count) for way, count in table["outliers"].items()})
     return found

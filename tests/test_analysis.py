@@ -658,11 +658,11 @@ def test_the_row_tells_where_noise_would_end(planted):
 @pytest.mark.parametrize(
     ("weights", "options", "message"),
     [
-        ("net.safetensors", {}, "weights must be a mapping of names to layers, as load_weights gives; got str"),
-        ({}, {}, "weights holds no matrix to analyse$"),
-        ({"fc": np.eye(99)}, {"workers": 0}, "workers must be an integer of at least 1; got 0"),
-        ({"fc": np.eye(99)}, {"a": 0}, "a must be an integer of at least 1; got 0"),
-        ({"fc": np.eye(99)}, {"csv": "no/such/folder/table.csv"}, "csv must be a file in a folder that exists; got 'no/such"),
+        ("net.safetensors", {}, "^weights must be a mapping of names to layers, as load_weights gives; got str"),
+        ({}, {}, "^weights holds no matrix to analyse$"),
+        ({"fc": np.eye(99)}, {"workers": 0}, "^workers must be an integer of at least 1; got 0"),
+        ({"fc": np.eye(99)}, {"a": 0}, "^a must be an integer of at least 1; got 0"),
+        ({"fc": np.eye(99)}, {"csv": "no/such/folder/table.csv"}, "^csv must be a file in a folder that exists; got 'no/such"),
     ],
 )
 def test_a_network_that_cannot_be_analysed_is_refused(weights, options, message):
