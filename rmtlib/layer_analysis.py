@@ -226,9 +226,7 @@ class LayerAnalysis:
             "number_variance_ratio": self._number_variance_ratio(),
             "largest": float(self.nu[-1]),
             "stable_rank": stable_rank(self.nu),
-            **{column: getattr(self.bulk, field, None) for column, field in BULK_COLUMNS.items()},
-            "outliers": counted(self.bulk, "n_outliers"),
-            "outliers_below": counted(self.bulk, "n_outliers_below"),
+            **{column: self._of_bulk(field) for column, field in BULK_COLUMNS.items()},
             "bulk_pvalue": getattr(self.goodness, "pvalue", None),
             "number_variance_reach": None if curve is None else float(curve.L[-1]),
             **_rejected(self, ""),
@@ -309,6 +307,9 @@ class LayerAnalysis:
                 lines += ["  " + wording.vectors(side, vectors, len(part.nu)) for side, vectors in part.informative.items()]
         lines += [f"  missing: {what}: {why}" for what, why in self.missing.items()]
         return "\n".join([*lines, f"  {self.summary}"])
+
+    def _of_bulk(self, field):
+        return counted(self.bulk, field) if field.startswith("n_") else getattr(self.bulk, field, None)
 
     def _number_variance_ratio(self):
         from . import laws

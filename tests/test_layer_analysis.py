@@ -85,8 +85,9 @@ def test_a_row_holds_every_number_of_the_analysis(learned):
     assert row["outliers_total"] != row["outliers_biwhitened"]
 
 
-def test_the_row_of_a_low_rank_says_what_it_can(product):
+def test_the_row_of_a_low_rank_says_what_it_can(product, learned):
     row = product.row()
+    assert row.keys() == learned.row().keys()
     said = {"layer", "shape", "levels", "rank", "largest", "stable_rank", "input_rejected", "output_rejected", "summary"}
     assert {column for column, value in row.items() if value is not None} == said
     assert (row["levels"], row["rank"], product.a) == (50, 8, 2)
