@@ -234,7 +234,7 @@ def test_a_spectrum_without_a_bulk_keeps_all_but_the_bulk():
         (np.ones((80, 80)) * 1j, "floating-point"),
         (np.ones(80), "two-dimensional"),
         (np.random.default_rng(0).standard_normal((1, 50)), "at least two rows"),
-        (np.random.default_rng(0).standard_normal((15, 200)), "W must have at least 16 levels to be analysed; got 15$"),
+        (np.random.default_rng(0).standard_normal((15, 200)), "^W must have at least 16 levels to be analysed; got 15$"),
         (np.eye(40, 30) * (np.arange(30) < 14), "at least 16 levels to be analysed; got 14 without its empty rows and columns"),
     ],
 )

@@ -303,3 +303,11 @@ def test_biwhitened_vectors_and_goodness_are_those_of_its_own_levels(learned):
             side: np.sum(getattr(part, side).qvalue < 0.05) for side in SIDES
         }
     assert re.search(r"the sizes of columns spread by \d\d%", learned.summary)
+
+
+def test_a_direction_far_above_its_noise_breaks_no_float32():
+    W = rmtlib.ensembles.spiked((60, 50), 6, strengths=[1e5], sigma=1.0).matrix
+    with np.errstate(all="raise", under="ignore"):
+        found = rmtlib.analyse(W.astype(np.float32))
+    assert found.biwhitened.bulk.n_outliers == 1
+    assert found.rank == 50
