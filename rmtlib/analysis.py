@@ -23,7 +23,6 @@ from .wording import uncounted
 
 __all__ = ["analyse"]
 
-FALSE_DISCOVERY_RATE = 0.05
 FEWEST_LEVELS = 16
 FEWEST_UNFOLDED = 45
 FULL = 0.9  # of the levels are not zero: the others are a few dimensions that noise has lost, and no low rank

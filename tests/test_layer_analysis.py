@@ -239,7 +239,8 @@ def test_levels_that_cannot_be_unfolded_are_named(monkeypatch):
 
 def test_exponents_end_where_their_noise_does(monkeypatch):
     monkeypatch.setattr(analysis, "ALPHA_LEVELS", (64, 80))
-    inside, beyond = (rmtlib.analyse(rmtlib.ensembles.gaussian((90, m), 0), biwhiten=False) for m in (80, 81))
+    least, inside, beyond = (rmtlib.analyse(rmtlib.ensembles.gaussian((90, m), 0), biwhiten=False) for m in (64, 80, 81))
+    assert least.alpha is not None
     assert inside.alpha is not None
     assert inside.alpha_biwhitened is None
     assert beyond.alpha is beyond.alpha_noise is beyond.row()["alpha_noise_sd"] is None

@@ -101,5 +101,5 @@ def test_at_most_five_of_what_was_skipped_are_named():
 
 
 def test_a_switch_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="biwhiten must be"):
+    with pytest.raises(ValueError, match="^biwhiten must be"):
         rmtlib.analyse_network(noise((50, 20)), biwhiten="yes", progress=False)
