@@ -8,6 +8,7 @@ import numpy as np
 
 from . import biwhitening, checks, departures, wording
 from .biwhitening import BiwhitenError
+from .goodness import BulkTest, bulk_test
 from .layer_analysis import BiwhitenedAnalysis, LayerAnalysis
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur, fit_noise
 from .null_laws import FEWEST_SPACINGS
@@ -22,7 +23,6 @@ from .wording import uncounted
 
 __all__ = ["analyse"]
 
-FALSE_DISCOVERY_RATE = 0.05
 FEWEST_LEVELS = 16
 FEWEST_UNFOLDED = 45
 FULL = 0.9  # of the levels are not zero: the others are a few dimensions that noise has lost, and no low rank
@@ -89,6 +89,7 @@ def analyse(layer, *, a: int = 15, biwhiten: bool = True, name: str | None = Non
     bulk = _bulk(nu, W.shape, a, missing) if full else None
     noise, total = _biwhitened(W, a, missing) if full and biwhiten else (None, None)
     sparse = departures.sparse_null(W) if departures.zero_share(W) >= departures.SPARSE else None
+    goodness = _goodness(nu, bulk, missing)
     alphas = [_alpha(levels, missing) if full else None for levels in (nu, getattr(noise, "nu", None))]
     if bulk is not None and sparse is None and uncounted(bulk):
         missing["outliers"] = f"the bulk holds {bulk.bulk_fraction:.0%} of the levels, which is none to lie outside of"
@@ -103,6 +104,7 @@ def analyse(layer, *, a: int = 15, biwhiten: bool = True, name: str | None = Non
         ratio=ratio,
         number_variance=curve,
         bulk=bulk,
+        goodness=goodness,
         **vectors,
         biwhitened=noise,
         total=total,
@@ -202,6 +204,16 @@ def _bulk(nu, shape, a, missing):
     )
 
 
+def _goodness(nu: np.ndarray, bulk: MarchenkoPasturFit | None, missing: dict[str, str]) -> BulkTest | None:
+    if bulk is None or uncounted(bulk):
+        return None
+    try:
+        return bulk_test(nu, bulk.shape, outliers=(bulk.n_outliers_below, bulk.n_outliers))
+    except ValueError as error:  # too few levels without the outliers, or more than its table holds
+        missing["goodness of fit of the bulk"] = str(error)
+        return None
+
+
 def _biwhitened(W, a, missing):
     """The analyses without noise sizes and without total sizes; the same object where they are equal."""
     try:
@@ -223,7 +235,8 @@ def _without_sizes(W, sizes, a):
     taken = biwhitening.biwhiten(W, sizes)
     decomposition = spectrum(taken.matrix, deficient=True)
     nu = decomposition.nu
-    return BiwhitenedAnalysis(nu, _bulk(nu, W.shape, a, {}), **_vector_tests(decomposition), biwhitened=taken)
+    bulk = _bulk(nu, W.shape, a, {})
+    return BiwhitenedAnalysis(nu, bulk, _goodness(nu, bulk, {}), **_vector_tests(decomposition), biwhitened=taken)
 
 
 def _alpha(nu, missing):

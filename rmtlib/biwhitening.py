@@ -36,7 +36,7 @@ STRONGEST = 2.0  # the first round removes the levels within this factor of the 
 LEAST = 0.01  # of the average: estimates of the noise in a row that is nearly all signal may come out negative
 FLOOR = 1 / 16  # of the total size, in units of the median: least size of the noise in a row or column
 MEMORY = 3  # rounds that the extrapolation remembers
-ROWS = 256  # squared at a time
+ROWS = 256  # treated at a time
 WINDOW = 0.1, 0.6  # share of the levels that the noise is estimated from where no curve can be fitted
 
 
@@ -47,7 +47,7 @@ class Biwhitened:
     Attributes
     ----------
     matrix : numpy.ndarray of shape (n_out, n_in)
-        float64. Every row and column of it ("total"), or of the noise in it ("noise"), has mean square 1.
+        In the precision of W. Every row and column of it ("total"), or of the noise in it ("noise"), has mean square 1.
     row_sizes : numpy.ndarray of shape (n_out,)
         Standard deviations, in the units of W: what an entry of the row would have in a column of size 1.
     column_sizes : numpy.ndarray of shape (n_in,)
@@ -174,8 +174,9 @@ def biwhiten(W, sizes: str = "noise", tol: float = 1e-6) -> Biwhitened:
         rows, columns, iterations, removed, settled = _noise_factors(A, rows, columns)
     mean = np.exp(np.log(columns).mean())
     rows, columns = rows * mean, columns / mean
-    matrix = A * rows[:, None]
-    matrix *= columns
+    matrix = np.empty(A.shape, A.dtype)
+    for i in range(0, len(rows), ROWS):  # in float64, also of float32
+        matrix[i : i + ROWS] = A[i : i + ROWS] * rows[i : i + ROWS, None] * columns
     return Biwhitened(matrix, unit / rows, 1 / columns, iterations, removed, settled, sizes)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from . import wording
 from .biwhitening import Biwhitened
 from .departures import SparseNull
+from .goodness import BulkTest
 from .marchenko_pastur import MarchenkoPasturFit
 from .number_variance import NumberVariance
 from .porter_thomas import PorterThomasTest
@@ -41,6 +42,8 @@ class BiwhitenedAnalysis:
         Singular values of the biwhitened matrix, ascending, zeros left out.
     bulk : MarchenkoPasturFit or None
         As in `LayerAnalysis`.
+    goodness : BulkTest or None
+        As in `LayerAnalysis`.
     input, output : PorterThomasTest
         As in `LayerAnalysis`.
     biwhitened : Biwhitened
@@ -49,6 +52,7 @@ class BiwhitenedAnalysis:
 
     nu: np.ndarray
     bulk: MarchenkoPasturFit | None
+    goodness: BulkTest | None
     input: PorterThomasTest
     output: PorterThomasTest
     biwhitened: Biwhitened
@@ -85,6 +89,8 @@ class LayerAnalysis:
         At lengths 0.5 to 20, as far as the spectrum allows, with standard errors.
     bulk : MarchenkoPasturFit or None
         Fitted bulk, its edges and the outliers; None if the spectrum has no upper edge that a bulk could end at.
+    goodness : BulkTest or None
+        Whether the levels without the outliers follow the law of noise; None without a bulk that outliers are counted by.
     input, output : PorterThomasTest
         Singular vectors in the space of the layer's inputs and outputs.
     biwhitened : BiwhitenedAnalysis or None
@@ -116,6 +122,7 @@ class LayerAnalysis:
     ratio: float | None
     number_variance: NumberVariance | None
     bulk: MarchenkoPasturFit | None
+    goodness: BulkTest | None
     input: PorterThomasTest
     output: PorterThomasTest
     biwhitened: BiwhitenedAnalysis | None
@@ -180,12 +187,17 @@ class LayerAnalysis:
             Number of levels above the edge of the noise, and this edge. Outside a bulk of less than a tenth, none are counted.
         ``outliers_below``, ``outlier_edge_below``
             The same below the bulk.
+        ``bulk_pvalue``
+            Probability that the bulk of noise strays as far from the Marchenko-Pastur law (`rmtlib.goodness.bulk_test`), outliers
+            left out. Sizes of neurons make it small.
         ``number_variance_reach``
             Longest interval of the number variance, in mean spacings.
         ``input_rejected``, ``output_rejected``
             Shares of the vectors of each space that are not random, from 0 to 1, at a false discovery rate of 5 %.
         ``outliers_biwhitened``, ``outliers_below_biwhitened``
             Levels above and below the bulk once the sizes of the noise in rows and columns are taken out.
+        ``bulk_pvalue_biwhitened``
+            That of the bulk then: what still makes it small are correlations.
         ``input_rejected_biwhitened``, ``output_rejected_biwhitened``
             Shares of the vectors that are not random then.
         ``outliers_total``, ``input_rejected_total``, ``output_rejected_total``
@@ -214,13 +226,13 @@ class LayerAnalysis:
             "number_variance_ratio": self._number_variance_ratio(),
             "largest": float(self.nu[-1]),
             "stable_rank": stable_rank(self.nu),
-            **{column: getattr(self.bulk, field, None) for column, field in BULK_COLUMNS.items()},
-            "outliers": counted(self.bulk, "n_outliers"),
-            "outliers_below": counted(self.bulk, "n_outliers_below"),
+            **{column: self._of_bulk(field) for column, field in BULK_COLUMNS.items()},
+            "bulk_pvalue": getattr(self.goodness, "pvalue", None),
             "number_variance_reach": None if curve is None else float(curve.L[-1]),
             **_rejected(self, ""),
             "outliers_biwhitened": counted(getattr(self.biwhitened, "bulk", None), "n_outliers"),
             "outliers_below_biwhitened": counted(getattr(self.biwhitened, "bulk", None), "n_outliers_below"),
+            "bulk_pvalue_biwhitened": getattr(getattr(self.biwhitened, "goodness", None), "pvalue", None),
             **_rejected(self.biwhitened, "_biwhitened"),
             "outliers_total": counted(getattr(self.total, "bulk", None), "n_outliers"),
             **_rejected(self.total, "_total"),
@@ -295,6 +307,9 @@ class LayerAnalysis:
                 lines += ["  " + wording.vectors(side, vectors, len(part.nu)) for side, vectors in part.informative.items()]
         lines += [f"  missing: {what}: {why}" for what, why in self.missing.items()]
         return "\n".join([*lines, f"  {self.summary}"])
+
+    def _of_bulk(self, field):
+        return counted(self.bulk, field) if field.startswith("n_") else getattr(self.bulk, field, None)
 
     def _number_variance_ratio(self):
         from . import laws

@@ -161,7 +161,8 @@ def _vectors(layer, sizes):
 def sizes(taken: Biwhitened) -> tuple[str, ...]:
     """What the sizes of rows and columns spread by, where it is more than they seem to in noise of equal sizes."""
     n_out, n_in = taken.matrix.shape
-    kurtosis = np.mean(np.square(taken.matrix) ** 2) / np.mean(np.square(taken.matrix)) ** 2
+    squares = np.square(taken.matrix, dtype=np.float64)
+    kurtosis = np.mean(squares**2) / np.mean(squares) ** 2
     spreads = {"rows": (taken.row_spread, n_in), "columns": (taken.column_spread, n_out)}
     return tuple(
         f"the sizes of {side} spread by {spread:.0%}"

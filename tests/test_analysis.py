@@ -14,7 +14,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import rmtlib
-from rmtlib import analysis, laws, parallel
+from rmtlib import analysis, goodness, laws, parallel
 from rmtlib.weights import Layer
 
 from . import builders
@@ -116,7 +116,7 @@ def test_the_parts_are_those_of_the_single_functions(noise):
 def test_a_square_layer_needs_few_times_its_memory():
     W = rmtlib.ensembles.gaussian((900, 900), 4).astype(np.float32)
     rmtlib.analyse(W[:100, :100])
-    for biwhiten, copies in ((False, 3), (True, 4.5)):
+    for biwhiten, copies in ((False, 3), (True, 3.5)):
         tracemalloc.start()
         rmtlib.analyse(W, biwhiten=biwhiten)
         peak = tracemalloc.get_traced_memory()[1]
@@ -216,7 +216,7 @@ def test_a_spectrum_without_a_bulk_keeps_all_but_the_bulk():
     s = rmtlib.spectrum(rng.standard_normal((200, 200)))
     flat = np.linspace(1, 1.02, 200) + rng.uniform(0, 5e-5, 200)
     analysis = rmtlib.analyse(s.output_vectors.T @ np.diag(flat) @ s.input_vectors, name="flat")
-    assert analysis.bulk is None
+    assert analysis.bulk is analysis.goodness is analysis.row()["bulk_pvalue"] is None
     assert analysis.summary.startswith("flat: no bulk that could be fitted")
     assert "bulk             none that could be fitted" in repr(analysis)
     row = analysis.row()
@@ -234,7 +234,7 @@ def test_a_spectrum_without_a_bulk_keeps_all_but_the_bulk():
         (np.ones((80, 80)) * 1j, "floating-point"),
         (np.ones(80), "two-dimensional"),
         (np.random.default_rng(0).standard_normal((1, 50)), "at least two rows"),
-        (np.random.default_rng(0).standard_normal((15, 200)), "W must have at least 16 levels to be analysed; got 15$"),
+        (np.random.default_rng(0).standard_normal((15, 200)), "^W must have at least 16 levels to be analysed; got 15$"),
         (np.eye(40, 30) * (np.arange(30) < 14), "at least 16 levels to be analysed; got 14 without its empty rows and columns"),
     ],
 )
@@ -327,6 +327,31 @@ def test_an_unsettled_matrix_is_missing_its_noise_sizes():
     assert "gap above the lowest 60" in found.missing["spacings, number variance"]
     assert found.xi is found.spacing is found.number_variance is None
     assert found.ratio is not None
+
+
+def test_the_goodness_of_the_bulk_is_told_with_and_without_sizes(sized):
+    row = sized.row()
+    for part, column in ((sized, "bulk_pvalue"), (sized.biwhitened, "bulk_pvalue_biwhitened")):
+        outliers = part.bulk.n_outliers_below, part.bulk.n_outliers
+        assert row[column] == goodness.bulk_test(part.nu, (200, 150), outliers=outliers).pvalue
+    assert row["bulk_pvalue"] < 1e-4 < 0.01 < row["bulk_pvalue_biwhitened"]
+    assert sized.goodness.levels == 150 - sized.bulk.n_outliers - sized.bulk.n_outliers_below
+
+
+def test_a_zero_level_takes_no_part_in_the_goodness_of_the_bulk():
+    W = rmtlib.ensembles.gaussian((100, 100), 0)
+    found = rmtlib.analyse(W - W.mean(axis=1, keepdims=True), biwhiten=False)
+    assert found.goodness.levels == 99
+    assert found.row()["bulk_pvalue"] == goodness.bulk_test(found.nu, (100, 99)).pvalue > 0.01
+
+
+def test_a_bulk_that_cannot_be_held_against_its_law_is_named():
+    W = rmtlib.ensembles.spiked((40, 17), 0, strengths=[20.0, 30.0], sigma=1.0).matrix
+    found = rmtlib.analyse(W, biwhiten=False)
+    assert found.bulk.n_outliers == 2
+    assert found.goodness is found.row()["bulk_pvalue"] is None
+    message = "nu must leave at least 16 levels without the outliers; got 15"
+    assert found.missing["goodness of fit of the bulk"] == message
 
 
 def test_the_exponent_stands_beside_that_of_noise(sized):
@@ -633,11 +658,11 @@ def test_the_row_tells_where_noise_would_end(planted):
 @pytest.mark.parametrize(
     ("weights", "options", "message"),
     [
-        ("net.safetensors", {}, "weights must be a mapping of names to layers, as load_weights gives; got str"),
-        ({}, {}, "weights holds no matrix to analyse$"),
-        ({"fc": np.eye(99)}, {"workers": 0}, "workers must be an integer of at least 1; got 0"),
-        ({"fc": np.eye(99)}, {"a": 0}, "a must be an integer of at least 1; got 0"),
-        ({"fc": np.eye(99)}, {"csv": "no/such/folder/table.csv"}, "csv must be a file in a folder that exists; got 'no/such"),
+        ("net.safetensors", {}, "^weights must be a mapping of names to layers, as load_weights gives; got str"),
+        ({}, {}, "^weights holds no matrix to analyse$"),
+        ({"fc": np.eye(99)}, {"workers": 0}, "^workers must be an integer of at least 1; got 0"),
+        ({"fc": np.eye(99)}, {"a": 0}, "^a must be an integer of at least 1; got 0"),
+        ({"fc": np.eye(99)}, {"csv": "no/such/folder/table.csv"}, "^csv must be a file in a folder that exists; got 'no/such"),
     ],
 )
 def test_a_network_that_cannot_be_analysed_is_refused(weights, options, message):

@@ -165,10 +165,13 @@ def test_where_most_levels_are_directions_sizes_do_not_settle(strengths, removed
     assert removed in (None, found.removed)
 
 
-def test_float32_is_analysed_in_float64():
-    W = np.random.default_rng(12).standard_normal((90, 60)).astype(np.float32)
-    assert biwhiten(W).matrix.dtype == np.float64
-    np.testing.assert_allclose(biwhiten(W).matrix, biwhiten(W.astype(np.float64)).matrix, rtol=1e-6)
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e37])
+def test_a_float32_matrix_stays_one_and_is_the_float64_one_to_its_rounding(scale):
+    W = np.random.default_rng(30).standard_normal((60, 40)) * np.geomspace(1, 9, 60)[:, None] * scale
+    single, double = biwhiten(W.astype(np.float32)), biwhiten(W.astype(np.float32).astype(np.float64))
+    assert single.matrix.dtype == np.float32
+    assert double.matrix.dtype == np.float64
+    np.testing.assert_array_equal(single.matrix, double.matrix.astype(np.float32))
 
 
 NOISE = np.random.default_rng(13).standard_normal((40, 30))

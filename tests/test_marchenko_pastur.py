@@ -147,6 +147,28 @@ def test_false_outliers_come_at_the_stated_level(n, m):
     assert 15 <= sum(fit.n_outliers_below > 0 for fit in results) <= 46
 
 
+@pytest.mark.parametrize(("n", "m", "a"), [(16, 16, 2), (32, 16, 2), (32, 32, 3)])
+def test_few_levels_of_noise_have_no_outliers_although_sigma_is_uncertain(n, m, a):
+    # 1 % of 250 is 2.5 with standard deviation 1.6; an edge for a sigma that is known leaves 3 to 10 % of them an outlier
+    window = np.arange(m // 10, int(0.6 * m))
+    above, below = 0, 0
+    for nu in null_spectra(n, m, 250, seed=5):
+        try:
+            found = fit_marchenko_pastur(nu, (n, m), a=a)
+        except ValueError:  # too few levels to bend down
+            found = marchenko_pastur.fit_noise(nu, (n, m), window)
+        above, below = above + (found.n_outliers > 0), below + (found.n_outliers_below > 0)
+    assert above <= 7
+    assert below <= 7
+
+
+def test_a_direction_of_few_levels_is_still_found():
+    planted = [ensembles.spiked((16, 16), seed, strengths=[4.0], sigma=1.0).matrix for seed in range(100)]
+    window = np.arange(1, 10)
+    counts = [marchenko_pastur.fit_noise(np.linalg.svd(W, compute_uv=False)[::-1], (16, 16), window).n_outliers for W in planted]
+    assert np.mean(np.equal(counts, 1)) > 0.9
+
+
 def test_square_noise_has_no_lower_edge():
     fit = fit_marchenko_pastur(null_spectra(512, 512, 30)[0], (512, 512))
     assert (fit.nu_minus, fit.outlier_edge_below, fit.n_outliers_below) == (0, 0, 0)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rmtlib import ensembles, tails
+from rmtlib.null_laws import noise_singular_values
 from rmtlib.tails import fit_power_law, hill, power_law_test
 
 QUIET = {"progress": False}
@@ -221,6 +222,15 @@ def test_the_exponent_of_noise_is_that_of_simulated_matrices(shape):
     z = (np.array(found) - noise.mean) / noise.standard_deviation
     assert z.mean() == pytest.approx(0, abs=0.5)  # four standard errors
     assert z.std() == pytest.approx(1, abs=0.35)
+
+
+@pytest.mark.parametrize("shape", [(512, 512), (450, 450), (330, 220)])
+def test_the_exponent_of_fresh_noise_is_centred_on_the_table_and_between_its_sizes(shape):
+    found = [fit_power_law(noise_singular_values(shape, np.random.default_rng([22, i])) ** 2).exponent for i in range(250)]
+    noise = tails.noise_exponent(shape)
+    z = (np.array(found) - noise.mean) / noise.standard_deviation
+    assert z.mean() == pytest.approx(0, abs=0.2)  # three standard errors
+    assert z.std() == pytest.approx(1, abs=0.2)
 
 
 def test_the_exponent_of_noise_does_not_depend_on_the_order_of_the_sides():
