@@ -145,7 +145,7 @@ def level_outcomes(levels: Mapping[Place, LevelStatistics]) -> dict[str, Outcome
     return found
 
 
-def vector_outcomes(vectors: Mapping[Place, PorterThomasTest]) -> dict[str, Outcome | Untested]:
+def vector_outcomes(vectors: Mapping[Place, PorterThomasTest]) -> dict[str, Outcome | Untested | str]:
     """Figure 2c: the vectors of first dense layers.
 
     Parameters
@@ -155,7 +155,7 @@ def vector_outcomes(vectors: Mapping[Place, PorterThomasTest]) -> dict[str, Outc
 
     Returns
     -------
-    dict of str to Outcome or Untested
+    dict of str to Outcome, Untested or str
         ``vectors-shown`` says in words what every layer shows. ``F2c`` holds if in both layers of the paper the moving mean
         leaves the band in the upper half of the spectrum and less than half of the vectors are rejected.
     """
@@ -170,7 +170,8 @@ def vector_outcomes(vectors: Mapping[Place, PorterThomasTest]) -> dict[str, Outc
         )
     shown = "; ".join(words)
     outcome = Outcome(all(holds), words=shown) if set(FIRST) <= vectors.keys() else Untested(COMMAND)
-    return {"vectors-shown": shown, "F2c": outcome}
+    found: dict[str, Outcome | Untested | str] = {"vectors-shown": shown, "F2c": outcome}
+    return found
 
 
 def with_q(table: pd.DataFrame) -> pd.DataFrame:

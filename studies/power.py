@@ -94,7 +94,7 @@ def any_below(
     for m, number in layers.items():
         spectra = (partly_independent((2 * m, m), independent, rng) for _ in range(draws))
         tests = (rmtlib.spacing_test(rmtlib.unfold(nu, a=a), a=a) for nu in spectra)
-        below = np.mean([(test.calibrated_pvalue if calibrated else test.pvalue) < bound for test in tests])
+        below = float(np.mean([(test.calibrated_pvalue if calibrated else test.pvalue) < bound for test in tests]))
         none *= (1 - below) ** number
     return float(1 - none)
 
