@@ -108,9 +108,9 @@ def free_addition(nu_update, shape: tuple[int, int], sigma: float) -> FreeAdditi
 
     Notes
     -----
-    The law is that of large matrices. It is the mean over all ways to turn the noise against the update, and holds for noise
-    of independent entries of one variance, be they Gaussian or not. An update that learned *with* the initial weights may be aligned with
-    them; what a trained spectrum differs from this law by is that alignment.
+    The law is that of large matrices, and of noise with independent entries of one variance, Gaussian or not. It is the mean
+    over all ways to turn the noise against the update. An update that was learned with the initial weights may be aligned with
+    them, and what a trained spectrum differs from this law by is that alignment.
 
     With :math:`w = \omega^2` and :math:`\omega = u + iv`, the real axis of :math:`z` is the image of a curve :math:`v(u)`,
     along which the singular value :math:`\sqrt z` increases with u (for square matrices this is Biane's curve). Above it lies
@@ -133,8 +133,11 @@ def free_addition(nu_update, shape: tuple[int, int], sigma: float) -> FreeAdditi
     [[1.0, 5.0]]
     >>> planted = free_addition([9.0], (900, 400), sigma=0.1)
     >>> round(planted.outliers(), 3), planted.edges[-1].round(1).tolist()
-    (1.0, [9.4, 9.9])
+    (1.0, [9.6, 9.9])
     """
+    if np.shape(shape) != (2,):
+        msg = f"shape must be two numbers of rows and columns; got {shape!r}"
+        raise ValueError(msg)
     n, m = (checks.integer(side, "shape", at_least=1) for side in sorted(shape, reverse=True))
     sigma = checks.positive(sigma, "sigma")
     given = checks.levels(nu_update, "nu_update", at_least=1)
@@ -198,7 +201,8 @@ class _Model:
 
 def _axis(model: _Model, d, n: int, m: int):
     """Points u, ascending, and the ends of the bands among them."""
-    top = d[-1] + np.sqrt(n) + 1.0
+    # no band reaches farther than with all levels of the update at the largest one
+    top = 1.001 * (d[-1] + (n * m) ** 0.25)
     wide = np.linspace(0, top, POINTS + 1)[1:]
     near = np.unique(np.round(d[:, None] * FINE + np.arange(-REACH * FINE, REACH * FINE + 1)))
     u = np.unique(np.concatenate([[1e-6 * top], wide, near[(near > 0) & (near < top * FINE)] / FINE]))
