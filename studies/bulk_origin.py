@@ -53,7 +53,7 @@ class Origin:
     @cached_property
     def update_nu(self) -> np.ndarray:
         """Singular values of the update, ascending."""
-        return np.linalg.svd(self.update, compute_uv=False)[::-1]
+        return self._directions[1][::-1]
 
     @cached_property
     def alignment(self) -> np.ndarray:
@@ -61,8 +61,12 @@ class Origin:
 
         Of standard normal size where the update does not know the initial matrix.
         """
-        U, _, Vt = np.linalg.svd(self.update, full_matrices=False)
+        U, _, Vt = self._directions
         return np.einsum("ik,ij,kj->k", U, self.start, Vt, optimize=True)[::-1] / self.sigma
+
+    @cached_property
+    def _directions(self):
+        return np.linalg.svd(self.update, full_matrices=False)
 
     @cached_property
     def law(self) -> FreeAddition:
