@@ -75,9 +75,11 @@ class Origin:
 
     @cached_property
     def aligned_law(self) -> FreeAddition:
-        """The same after what the initial matrix has along each direction of the update was counted as update."""
-        levels = np.abs(self.update_nu + self.sigma * self.alignment)
-        return free_addition(np.sort(levels), self.start.shape, self.sigma)
+        """The same after what the initial matrix has along each direction of the update was moved from the noise to the update."""
+        moved = self.sigma * self.alignment
+        levels = np.sort(np.abs(self.update_nu + moved))
+        left = self.sigma**2 - np.sum(moved**2) / self.start.size
+        return free_addition(levels, self.start.shape, float(np.sqrt(left)))
 
     @property
     def cosine(self) -> float:
@@ -104,14 +106,17 @@ def turned(origin: Origin, rng) -> Origin:
     return Origin(origin.start, left @ origin.update @ right, origin.sigma)
 
 
-def statistics(nu, law: FreeAddition) -> dict[str, float]:
+def statistics(nu, origin: Origin, law: FreeAddition | None = None) -> dict[str, float]:
     """What of a spectrum is compared with a law.
 
     Parameters
     ----------
     nu : array_like of shape (m,)
         Singular values, ascending.
-    law : FreeAddition
+    origin : Origin
+        The layer, whose noise is the unit.
+    law : FreeAddition, optional
+        By default the one of the layer.
 
     Returns
     -------
@@ -119,13 +124,12 @@ def statistics(nu, law: FreeAddition) -> dict[str, float]:
         ``lower``, mean square of the lower six tenths of the levels, over that of all levels of noise alone; ``outliers``,
         levels above 1.02 edges of the noise; ``largest`` level in edges; ``distance``, the largest `difference` from the law.
     """
-    nu = checks.levels(nu, "nu")
-    m = len(nu)
-    unit = law.sigma**2 * max(law.shape)
+    nu, law = checks.levels(nu, "nu"), origin.law if law is None else law
+    edge = origin.law.noise_edge
     return {
-        "lower": float(np.mean(nu[: round(LOWER * m)] ** 2) / unit),
-        "outliers": float(np.sum(nu > BEYOND * law.noise_edge)),
-        "largest": float(nu[-1] / law.noise_edge),
+        "lower": float(np.mean(nu[: round(LOWER * len(nu))] ** 2) / (origin.sigma**2 * max(origin.start.shape))),
+        "outliers": float(np.sum(nu > BEYOND * edge)),
+        "largest": float(nu[-1] / edge),
         "distance": float(np.abs(difference(nu, law)).max()),
     }
 
@@ -150,49 +154,51 @@ def compare(origins: Mapping[Key, Origin], *, draws: int = 10, rng=0) -> pd.Data
     Returns
     -------
     pandas.DataFrame
-        Rows by regime, seed and what: ``initial``, ``predicted`` (the law), ``fresh noise`` (mean of the draws), ``scatter``
-        (their standard deviation), ``turned`` (the update turned against the same initial matrix), ``with alignment`` (the
-        aligned law), ``trained``. Columns are those of `statistics`. The distance is from the law; that of ``with alignment``
-        is of the trained levels from the aligned law.
+        Rows by regime, seed and what: ``initial``, ``noise`` (the law without update), ``predicted`` (the law), ``fresh noise``
+        (mean of the draws), ``scatter`` (their standard deviation), ``turned`` (the update turned against the same initial
+        matrix), ``with alignment`` (the aligned law), ``trained``. Columns are those of `statistics`. The distance is from the
+        law; that of ``with alignment`` is of the trained levels from the aligned law.
     """
     rng = np.random.default_rng(rng)
     rows: dict[tuple[str, int, str], dict[str, float]] = {}
     for key, origin in origins.items():
-        law, aligned = origin.law, origin.aligned_law
-        fresh = pd.DataFrame([statistics(origin.draw(rng), law) for _ in range(draws)])
-        of_law, of_aligned = (_predicted(each) for each in (law, aligned))
+        fresh = pd.DataFrame([statistics(origin.draw(rng), origin) for _ in range(draws)])
+        aligned = statistics(origin.trained_nu, origin, origin.aligned_law)["distance"]
         found = {
-            "initial": statistics(origin.start_nu, law),
-            "predicted": of_law,
+            "initial": statistics(origin.start_nu, origin),
+            "noise": _predicted(origin, free_addition([0.0], origin.start.shape, origin.sigma)),
+            "predicted": _predicted(origin, origin.law),
             "fresh noise": fresh.mean().to_dict(),
             "scatter": fresh.std().to_dict(),
-            "turned": statistics(turned(origin, rng).trained_nu, law),
-            "with alignment": of_aligned | {"distance": statistics(origin.trained_nu, aligned)["distance"]},
-            "trained": statistics(origin.trained_nu, law),
+            "turned": statistics(turned(origin, rng).trained_nu, origin),
+            "with alignment": _predicted(origin, origin.aligned_law) | {"distance": aligned},
+            "trained": statistics(origin.trained_nu, origin),
         }
         rows |= {(*key, what): values for what, values in found.items()}
     return pd.DataFrame(rows).T.rename_axis(["regime", "seed", "what"])
 
 
-def _predicted(law: FreeAddition) -> dict[str, float]:
-    return statistics(law.levels, law) | {"outliers": law.outliers(BEYOND * law.noise_edge), "distance": 0.0}
+def _predicted(origin: Origin, law: FreeAddition) -> dict[str, float]:
+    counted = {"outliers": law.outliers(BEYOND * origin.law.noise_edge)}
+    return statistics(law.levels, origin, law) | counted | {"distance": 0.0}
 
 
-def over_seeds(table: pd.DataFrame, column: str, digits: int = 3) -> pd.DataFrame:
+def over_seeds(table: pd.DataFrame, column: str, digits: int = 4) -> pd.DataFrame:
     """One column of `compare` in words, a row a regime: mean over the seeds and its standard error."""
-    cells = (
-        table[column]
-        .unstack("what")[["initial", "predicted", "turned", "with alignment", "trained"]]
-        .groupby("regime", sort=False)
-    )
-    mean, error = cells.mean(), cells.sem()
-    return mean.map(f"{{:.{digits}f}}".format) + error.map(f" ± {{:.{digits}f}}".format)
+    shown = ["initial", "predicted", "turned", "with alignment", "trained"]
+    seeds = table[column].unstack("what")[shown].groupby("regime")
+    words = seeds.mean().map(f"{{:.{digits}f}}".format) + seeds.sem().map(f" ± {{:.{digits}f}}".format)
+    return words.reindex(table.index.unique("regime"))
 
 
 def growth(table: pd.DataFrame) -> pd.DataFrame:
-    """How much larger the lower levels are than those of the initial matrix, in per cent: a row a network."""
+    """How much larger the lower levels are than without the update, in per cent: a row a network.
+
+    Laws are compared with the law of noise, and the trained matrix with its own initial one, whose fluctuation it shares.
+    """
     lower = table["lower"].unstack("what")
-    return 100 * lower[["predicted", "with alignment", "trained"]].div(lower["initial"], axis=0) - 100
+    laws = lower[["predicted", "with alignment"]].div(lower["noise"], axis=0)
+    return 100 * laws.assign(trained=lower["trained"] / lower["initial"]) - 100
 
 
 def alignments(origins: Mapping[Key, Origin]) -> pd.DataFrame:
@@ -224,11 +230,11 @@ def numbers(table: pd.DataFrame, origins: Mapping[Key, Origin]) -> dict[str, Out
         ``null-distance``, the mean distance of turned updates from the law.
     """
     lower, outliers, distance = (table[column].unstack("what") for column in ("lower", "outliers", "distance"))
-    rise, scatter = lower["trained"] - lower["initial"], lower["scatter"].groupby("regime").transform("mean")
+    grown, scatter = growth(table), lower["scatter"].groupby("regime").transform("mean")
     by_network = {
-        "grown": 100 * rise / lower["initial"],
-        "explained": 100 * (lower["predicted"] - lower["initial"]) / rise,
-        "aligned": 100 * (lower["with alignment"] - lower["initial"]) / rise,
+        "grown": grown["trained"],
+        "explained": 100 * grown["predicted"] / grown["trained"],
+        "aligned": 100 * grown["with alignment"] / grown["trained"],
         "apart": (lower["trained"] - lower["fresh noise"]) / scatter,
         "outliers": outliers["trained"],
         "outliers-predicted": outliers["predicted"],
