@@ -75,7 +75,7 @@ class Origin:
 
     @cached_property
     def aligned_law(self) -> FreeAddition:
-        """The same after what the initial matrix has along each direction of the update was moved from the noise to the update."""
+        """The same once what the initial matrix has along the directions of the update was moved from noise to update."""
         moved = self.sigma * self.alignment
         levels = np.sort(np.abs(self.update_nu + moved))
         left = self.sigma**2 - np.sum(moved**2) / self.start.size
