@@ -22,7 +22,7 @@ from .laws import Law
 
 __all__ = ["FreeAddition", "free_addition"]
 
-POINTS = 600  # along the whole axis
+POINTS = 400  # along the radius of the noise, and as many along the whole axis
 FINE = 6  # and so many in each standard deviation of an entry, around levels of the update
 REACH = 2.0  # in such standard deviations: the width of the band that a single level of the update makes
 LOW = 1e-6  # height above the real axis that counts as zero
@@ -179,7 +179,8 @@ class _Model:
         v = np.zeros(len(u))
         inside = self.angle(u, LOW) < 0
         if inside.any():
-            root = elementwise.find_root(lambda v, u: self.angle(u, v), (LOW, top), args=(u[inside],))
+            with np.errstate(invalid="ignore"):  # a step of the root finder that it does not take
+                root = elementwise.find_root(lambda v, u: self.angle(u, v), (LOW, top), args=(u[inside],))
             v[inside] = root.x
         return v
 
@@ -202,10 +203,11 @@ class _Model:
 def _axis(model: _Model, d, n: int, m: int):
     """Points u, ascending, and the ends of the bands among them."""
     # no band reaches farther than with all levels of the update at the largest one
-    top = 1.001 * (d[-1] + (n * m) ** 0.25)
-    wide = np.linspace(0, top, POINTS + 1)[1:]
+    radius = (n * m) ** 0.25
+    top = 1.001 * (d[-1] + radius)
+    wide = np.concatenate([np.linspace(0, end, POINTS + 1)[1:] for end in (radius, top)])
     near = np.unique(np.round(d[:, None] * FINE + np.arange(-REACH * FINE, REACH * FINE + 1)))
-    u = np.unique(np.concatenate([[1e-6 * top], wide, near[(near > 0) & (near < top * FINE)] / FINE]))
+    u = np.unique(np.concatenate([[1e-6 * radius], wide, near[(near > 0) & (near < top * FINE)] / FINE]))
     inside = np.concatenate([model.angle(part, LOW) < 0 for part in _chunks(u, m)])
     turns = np.flatnonzero(inside[1:] != inside[:-1])
     low, high = u[turns], u[turns + 1]
@@ -214,11 +216,11 @@ def _axis(model: _Model, d, n: int, m: int):
         same = np.concatenate([model.angle(part, LOW) < 0 for part in _chunks(middle, m)]) == inside[turns]
         low, high = np.where(same, middle, low), np.where(same, high, middle)
     ends = np.concatenate([u[:1] if inside[0] else [], (low + high) / 2])
+    bands = ends.reshape(-1, 2)
     # the density rises like a root: points close in on each end quadratically
-    steps = (np.arange(1, 9) / 8) ** 2 * np.median(np.diff(wide))
-    dense = np.concatenate([ends, (ends[:, None] + steps).ravel(), (ends[:, None] - steps).ravel()])
-    u = np.unique(np.concatenate([u, dense[(dense > 0) & (dense < top)]]))
-    return u, ends.reshape(-1, 2)
+    length = np.minimum(bands[:, 1:] - bands[:, :1], 2 * top / POINTS) / 2
+    steps = (np.arange(17) / 16) ** 2 * length
+    return np.unique(np.concatenate([u, *(bands[:, :1] + steps), *(bands[:, 1:] - steps)])), bands
 
 
 def _chunks(u, m: int):

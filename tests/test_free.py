@@ -163,3 +163,14 @@ def test_bad_arguments_are_named(arguments, message):
         free_addition(*arguments)
     with pytest.raises(ValueError, match="edge must be a finite number above 0"):
         free_addition([1.0], (5, 5), 1.0).outliers(-1.0)
+
+
+@pytest.mark.parametrize(
+    ("shape", "size"), [((60, 60), 1e-3), ((60, 60), 5e3), ((4000, 80), 5e3), ((90, 80), 1.0), ((3, 1), 2.0)]
+)
+def test_no_level_is_lost_however_strong_or_weak_the_update(shape, size):
+    m = min(shape)
+    nu = size * np.sort(np.random.default_rng(m).exponential(size=max(1, m // 2)))
+    law = free_addition(nu, shape, 1.0)
+    assert np.trapezoid(law.density, law.nu) == pytest.approx(1, abs=5e-3)
+    assert np.trapezoid(law.density * law.nu**2, law.nu) == pytest.approx(max(shape) + np.sum(nu**2) / m, rel=5e-3)
