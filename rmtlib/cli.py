@@ -1,6 +1,7 @@
 """The command ``rmtlib``: arguments in, one call of the library, an exit status out.
 
-The status is 0 if the work was done, 1 if it failed, 2 if it could not be started as asked, and 130 after Ctrl-C.
+The status is 0 if the work was done, 1 if it failed or a layer meets a condition of ``--fail-on``, 2 if it could not be started
+as asked, and 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -59,26 +60,40 @@ def _parser():
 
 
 def _report(commands):
-    text = "Report on any network, layer by layer: a page to send around and a table."
+    text = (
+        "Report on any network, layer by layer: a page to send around, a table (CSV) and the same as JSON. "
+        "Each layer is compared with noise of its shape, as it is and with the sizes of its neurons taken out."
+    )
     parser = commands.add_parser("report", help="a page and a table about the weights of a network", description=text)
     parser.add_argument("weights", help="a file or folder of weights, or the name of a network that rmtlib knows")
-    parser.add_argument("-o", "--output", default="report", help="where to: OUTPUT.html and OUTPUT.csv (default: report)")
+    parser.add_argument("-o", "--output", default="report", help="where to: OUTPUT.html, .csv and .json (default: report)")
     parser.add_argument("-a", type=int, default=15, help="half window of the unfolding, in levels (default: 15)")
     parser.add_argument("--no-null", dest="null", action="store_false", help="leave out the noise of the same shapes")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
     parser.add_argument("--split-qkv", action="store_true", help="split fused attention weights into their three parts")
     parser.add_argument("--workers", type=int, help="layers at a time (default: one a processor)")
+    help_of_condition = "exit with status 1 if a layer meets it: a column of the CSV and a bound, such as 'outliers>100' or"
+    parser.add_argument(
+        "--fail-on",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help=f"{help_of_condition} 'spacing_qvalue<0.05'; may be repeated; a wrong column lists all",
+    )
     parser.set_defaults(call=_make_report, after_interrupt=_what_a_report_left)
 
 
 def _make_report(options):
-    # Figures go into the page: a backend for windows or notebooks that this variable names may not even be installed.
-    os.environ["MPLBACKEND"] = "agg"
     from .report import make_report
+    from .text import printable
 
-    settings = {name: getattr(options, name) for name in ("a", "null", "seed", "split_qkv", "workers")}
-    print(*make_report(options.weights, options.output, **settings), sep="\n")
-    return 0
+    settings = {name: getattr(options, name) for name in ("a", "null", "seed", "split_qkv", "workers", "fail_on")}
+    made = make_report(options.weights, options.output, **settings)
+    print(made.html, made.csv, made.json, sep="\n")
+    for condition, found in made.failing.items():
+        for layer, value in found:
+            print(f"rmtlib report: {condition}: {printable(layer)} has {value:.6g}", file=sys.stderr)
+    return 1 if made.failed else 0
 
 
 def _what_a_report_left(options):

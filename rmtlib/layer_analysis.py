@@ -191,6 +191,10 @@ class LayerAnalysis:
         ``outliers_total``, ``input_rejected_total``, ``output_rejected_total``
             Levels above the bulk and shares of the vectors once total sizes are taken out. One strong direction may make
             hundreds of such levels.
+        ``largest_pvalue``, ``largest_pvalue_biwhitened``
+            Of the largest level against noise (Tracy-Widom), of the matrix as it is and without sizes of noise.
+        ``input_pvalue``, ``output_pvalue``, ``input_pvalue_biwhitened``, ``output_pvalue_biwhitened``
+            Of all vectors of a space together (Simes): the smallest q-value among them.
         ``sizes_settled``
             Whether the sizes of the noise could be told from the signal; if not, both counts belong side by side.
         ``row_spread``, ``column_spread``
@@ -224,6 +228,8 @@ class LayerAnalysis:
             **_rejected(self.biwhitened, "_biwhitened"),
             "outliers_total": counted(getattr(self.total, "bulk", None), "n_outliers"),
             **_rejected(self.total, "_total"),
+            **_pvalues(self, ""),
+            **_pvalues(self.biwhitened, "_biwhitened"),
             "sizes_settled": None if self.biwhitened is None else self.biwhitened.biwhitened.settled,
             "row_spread": self.row_spread,
             "column_spread": self.column_spread,
@@ -311,3 +317,12 @@ def _rejected(part, suffix):
     if part is None:
         return dict.fromkeys((f"input_rejected{suffix}", f"output_rejected{suffix}"))
     return {f"{side}_rejected{suffix}": len(vectors) / len(part.nu) for side, vectors in part.informative.items()}
+
+
+def _pvalues(part, suffix):
+    names = [f"{name}_pvalue{suffix}" for name in ("largest", "input", "output")]
+    if part is None:
+        return dict.fromkeys(names)
+    countable = part.bulk is not None and not wording.uncounted(part.bulk)
+    largest = part.bulk.largest_pvalue(part.nu[-1]) if countable else None
+    return dict(zip(names, (largest, float(part.input.qvalue.min()), float(part.output.qvalue.min())), strict=True))

@@ -81,6 +81,19 @@ class MarchenkoPasturFit:
         """Integral of the fitted curve up to ``nu``; ``bulk_fraction`` from ``nu_plus`` on."""
         return self.bulk_fraction * _law(self.nu_minus, self.nu_plus).cdf(nu)
 
+    def largest_pvalue(self, largest: float) -> float:
+        """Probability that the largest level of noise of this ``sigma`` is at least ``largest``, by the Tracy-Widom law.
+
+        Parameters
+        ----------
+        largest : float
+            In units of ``nu``; at ``outlier_edge`` the probability is the ``level`` of the fit.
+        """
+        outside = self.n_outliers + self.n_outliers_below
+        n, m = max(self.shape) - outside, min(self.shape) - outside
+        root, scale = _edge_and_scale(n, m)
+        return float(laws.tracy_widom.sf(((largest / self.sigma) ** 2 - root**2) / scale))
+
 
 def fit_marchenko_pastur(
     nu,
@@ -373,8 +386,14 @@ def _noise(nu, n, m, window, level):
 
 def _upper_edge(n, m, quantile):
     """Quantile of the largest singular value of an n x m matrix of unit noise."""
+    root, scale = _edge_and_scale(n, m)
+    return np.sqrt(root**2 + quantile * scale)
+
+
+def _edge_and_scale(n, m):
+    """Square root of the middle, and scale of the law of the largest squared singular value of unit noise."""
     root = np.sqrt(n - 1) + np.sqrt(m)
-    return np.sqrt(root**2 + quantile * root * (1 / np.sqrt(n - 1) + 1 / np.sqrt(m)) ** (1 / 3))
+    return root, root * (1 / np.sqrt(n - 1) + 1 / np.sqrt(m)) ** (1 / 3)
 
 
 def _lower_edge(n, m, quantile):

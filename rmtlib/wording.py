@@ -26,6 +26,7 @@ TOLD = (  # of what could not be said
     "rows of zeros",
     "columns of zeros",
 )
+DEPARTURES = ("of the entries are zero", "are correlated (mean", "its variance is no product", "the entries lie on a grid")
 SPREAD = 3.0  # times what noise of equal sizes shows, from where on sizes are said to differ
 
 
@@ -50,6 +51,11 @@ def with_spacings(summary: str, name: str, qvalue: float) -> str:
     if summary.startswith(head):
         return f"{name}: {_spacings(qvalue)}{summary.removeprefix(head)}"
     return f"{summary}; {_spacings(qvalue)}"
+
+
+def names_departure(summary: str) -> bool:
+    """Whether a summary says that something about the matrix is not covered by the null; sizes that differ are."""
+    return any(words in summary for words in DEPARTURES)
 
 
 def uncounted(fit: MarchenkoPasturFit | None) -> bool:

@@ -22,7 +22,7 @@ BLOCKS = [
 
 def drawn(html):
     """Every SVG of a map, as trees."""
-    return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg xmlns.*?</svg>", html, re.S)]
+    return [ElementTree.fromstring(svg) for svg in re.findall(r"<svg role.*?</svg>", html, re.S)]
 
 
 def filled(svg):
@@ -152,7 +152,7 @@ def test_maps_of_few_and_of_many_layers_fit_a_page(count):
     assert max(int(svg.get("height")) for svg in panels) < 800
     assert max(int(svg.get("width")) for svg in panels) < 350
     assert len(html) < 6000 + 600 * count
-    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)|<script|url\(|@import", html)
+    assert not re.search(r"https?://|<script|url\(|@import", html)
 
 
 def test_500_layers_of_one_kind_stand_in_several_panels():

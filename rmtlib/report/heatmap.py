@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+import numpy as np
+
 from ..text import printable
 from .places import Place
 
@@ -18,7 +20,7 @@ __all__ = ["Statistic", "heat_map"]
 
 LEVEL = 0.05
 CELL = 16  # pixels, as all lengths here
-LETTER = 6.5  # mean width
+LETTER, HEAD_LETTER = 6.5, 5.7  # mean widths
 ROWS = 100  # of a panel
 OTHERS = "other layers"
 FEW = 3  # layers, from which on a kind has a panel of its own
@@ -53,9 +55,9 @@ class Statistic:
     """
 
     label: str
-    effects: Sequence[float | None]
+    effects: Sequence[float | None] | np.ndarray
     full: float
-    qvalues: Sequence[float | None] | None = None
+    qvalues: Sequence[float | None] | np.ndarray | None = None
     form: str = "{:.2g}"
 
 
@@ -135,7 +137,7 @@ def _panel(kind, rows, places, statistics, signed, links):
     height = next(height for limit, height in HEIGHTS if len(rows) <= limit)
     labels = [shorten(places[row].layer if kind == OTHERS else places[row].depth, LONGEST) for row in rows]
     left = max(14, math.ceil(LETTER * max(map(len, labels)))) + 4
-    head = 22 + math.ceil(LETTER * max(len(statistic.label) for statistic in statistics))
+    head = 22 + math.ceil(HEAD_LETTER * max(len(statistic.label) for statistic in statistics))
     title = shorten(kind, TITLE)
     width = max(left + CELL * len(statistics) + 2, math.ceil(1.1 * LETTER * len(title)) + 4)
     total = head + height * len(rows) + 2
@@ -153,7 +155,7 @@ def _panel(kind, rows, places, statistics, signed, links):
         over.append(f'<a href="#layer-{row}">{whole}</a>' if links else f"<g>{whole}</g>")
     named = escape(f"{printable(kind)}: {len(rows)} layers, {len(statistics)} statistics; the table has the numbers", quote=True)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="{"group" if links else "img"}" aria-label="{named}" width="{width}" '
+        f'<svg role="{"group" if links else "img"}" aria-label="{named}" width="{width}" '
         f'height="{total}" viewBox="0 0 {width} {total}" font-family="system-ui,sans-serif" font-size="10" fill="{INK}">'
         f"{_cells(rows, statistics, left, head, height, signed)}{''.join(text)}"
         f'<g fill="none" pointer-events="all">{"".join(over)}</g></svg>'

@@ -78,7 +78,7 @@ def places(names: Sequence[str], kinds: Mapping[str, str] | None = None) -> list
     found: dict[int, Place] = {}
     for kind, positions in members.items():
         own = [names[position] for position in positions]
-        depths = [split[position][1] for position in positions] if kind in labels.values() else _depths(own)
+        depths = [split[position][1] or names[position] for position in positions] if kind in labels.values() else _depths(own)
         order = list(range(len(own)))
         if len({re.sub(r"\d+", "", name) for name in own}) == 1:
             order.sort(key=lambda i: _numbers(own[i]))
