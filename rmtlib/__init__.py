@@ -10,6 +10,7 @@ from .ends import EndMeans, EndTests, end_means, end_tests
 from .layer_analysis import LayerAnalysis
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
 from .network import analyse_network
+from .network_summary import NetworkSummary, summarise_network
 from .number_variance import NumberVariance, number_variance, number_variance_curve, rigidity
 from .porter_thomas import PorterThomasTest, participation_ratio, porter_thomas
 from .spacings import SpacingTest, spacing_ratios, spacing_test, spacings
@@ -28,6 +29,7 @@ __all__ = [
     "Layer",
     "LayerAnalysis",
     "MarchenkoPasturFit",
+    "NetworkSummary",
     "NumberVariance",
     "PorterThomasTest",
     "SpacingTest",
@@ -55,6 +57,7 @@ __all__ = [
     "spacing_test",
     "spacings",
     "spectrum",
+    "summarise_network",
     "tails",
     "unfold",
 ]

@@ -191,10 +191,11 @@ class LayerAnalysis:
         ``outliers_total``, ``input_rejected_total``, ``output_rejected_total``
             Levels above the bulk and shares of the vectors once total sizes are taken out. One strong direction may make
             hundreds of such levels.
-        ``largest_pvalue``, ``largest_pvalue_biwhitened``
-            Of the largest level against noise (Tracy-Widom), of the matrix as it is and without sizes of noise.
-        ``input_pvalue``, ``output_pvalue``, ``input_pvalue_biwhitened``, ``output_pvalue_biwhitened``
-            Of all vectors of a space together (Simes): the smallest q-value among them.
+        ``largest_pvalue``, ``input_pvalue``, ``output_pvalue``
+            Of the largest level against noise (Tracy-Widom), and of all vectors of a space together (Simes: the smallest q-value
+            among them). Among the layers of a network they are to be corrected for their number.
+        ``largest_pvalue_biwhitened``, ``input_pvalue_biwhitened``, ``output_pvalue_biwhitened``
+            The same without sizes of noise.
         ``sizes_settled``
             Whether the sizes of the noise could be told from the signal; if not, both counts belong side by side.
         ``row_spread``, ``column_spread``

@@ -220,13 +220,18 @@ def _text(of: dict, first) -> str:
 
 def _standing(row) -> str:
     words = []
-    if row.get("outliers") == row.get("outliers"):
+    if _known(row, "outliers"):
         fraction = row["bulk_fraction"]
         bulk = f"a bulk that holds {fraction:.0%}" if fraction < HALF else "the bulk"
         words.append(f"{row['outliers'] + row['outliers_below']:.0f} levels outside {bulk}")
-    if row.get("outliers_biwhitened") == row.get("outliers_biwhitened"):
+    if _known(row, "outliers_biwhitened"):
         words.append(f"{row['outliers_biwhitened'] + row['outliers_below_biwhitened']:.0f} without sizes")
     return f"{row['layer']} ({', '.join(words)})"
+
+
+def _known(row, column) -> bool:
+    value = row.get(column)
+    return value is not None and value == value
 
 
 def _count(number: int, one: str, more: str) -> str:

@@ -23,11 +23,11 @@ from ..network import analyse_network
 from ..network_summary import NetworkSummary, summarise_network
 from .conditions import read_condition
 from .heatmap import Statistic, heat_map
+from .origins import provenance
 from .overview import statistics, trends
 from .page import page
 from .panels import panels
 from .places import Place, places
-from .provenance import provenance
 from .source import MINILM, find_network, minilm, noise_like
 from .tables import readable, skipped
 
