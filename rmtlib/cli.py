@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.call(options)
-    except (ValueError, ConnectionError) as error:
+    except ValueError as error:
         print(f"rmtlib {options.command}: {error}", file=sys.stderr)
         return 2
     except (Failed, OSError) as error:

@@ -104,7 +104,7 @@ def permits_single(W: np.ndarray, rows=None, columns=None) -> bool:
 
 def _blocks(W, rows, columns, dtype):
     for i in range(0, len(W), ROWS):
-        block = W[i : i + ROWS].astype(dtype)
+        block = W[i : i + ROWS].astype(dtype, order="C")
         if rows is not None:
             block *= rows[i : i + ROWS, None].astype(dtype)
         if columns is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -233,6 +233,16 @@ class LayerAnalysis:
             "alpha_noise_sd": None if noise is None else noise.standard_deviation,
             "summary": self.summary,
         }
+
+    def light(self) -> LayerAnalysis:
+        """The analysis without its biwhitened matrices, which no row and no picture needs: those of all layers fill a memory."""
+        empty, parts = np.empty((0, 0)), {}
+        for side in ("biwhitened", "total"):
+            part = getattr(self, side)
+            parts[side] = None if part is None else replace(part, biwhitened=replace(part.biwhitened, matrix=empty))
+        if self.total is self.biwhitened:
+            parts["total"] = parts["biwhitened"]
+        return replace(self, **parts)
 
     def plot(self, figure=None):
         """The paper's four panels: spectrum with bulk, spacings, number variance, Porter-Thomas.

@@ -12,8 +12,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from .. import checks
 from ..files import write_atomically
 from ..layer_analysis import LayerAnalysis
@@ -79,7 +77,7 @@ def make_report(
         warnings.filterwarnings("error", "interrupted after", UserWarning)
         try:
             noise_table = None if noise is None else analysed(noise)
-            table = analysed(network, csv=csv, on_layer=lambda analysis: analyses.update({analysis.name: _light(analysis)}))
+            table = analysed(network, csv=csv, on_layer=lambda analysis: analyses.update({analysis.name: analysis.light()}))
         except UserWarning:
             raise KeyboardInterrupt from None
     qvalues = dict(zip(table["layer"], table.get("spacing_qvalue", ()), strict=False))
@@ -87,18 +85,6 @@ def make_report(
     name = Path(weights).name or weights
     write_atomically(html, page(shown, table, network, name=name, noise=noise_table).encode())
     return html, csv
-
-
-def _light(analysis: LayerAnalysis) -> LayerAnalysis:
-    """The analysis without its biwhitened matrices: a report draws none, and those of all layers are larger than the network."""
-    parts = {side: getattr(analysis, side) for side in ("biwhitened", "total")}
-    empty = np.empty((0, 0))
-    light = {
-        side: replace(part, biwhitened=replace(part.biwhitened, matrix=empty)) for side, part in parts.items() if part is not None
-    }
-    if analysis.total is analysis.biwhitened and light:
-        light["total"] = light["biwhitened"]
-    return replace(analysis, **light)
 
 
 def _files(output) -> tuple[Path, Path]:
