@@ -1,7 +1,7 @@
 r"""How long layers will take and how much memory a worker needs, before anything is read: an estimate from shapes.
 
-The unit of time is the decomposition of the Gram matrix of an n x m matrix in float64, :math:`nm^2 + \frac{16}{3} m^3` operations,
-of which the second part runs at a quarter of the speed. How fast this processor is, is measured once on a matrix of noise.
+The unit of time is the decomposition of an n x m matrix by its Gram matrix in float64, :math:`nm^2 + \frac{16}{3} m^3` operations
+if those of the second part count four times, which run at a quarter of the speed. How fast this processor is, is measured once.
 """
 
 from __future__ import annotations

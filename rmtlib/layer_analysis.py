@@ -236,13 +236,8 @@ class LayerAnalysis:
 
     def light(self) -> LayerAnalysis:
         """The analysis without its biwhitened matrices, which no row and no picture needs: those of all layers fill a memory."""
-        empty, parts = np.empty((0, 0)), {}
-        for side in ("biwhitened", "total"):
-            part = getattr(self, side)
-            parts[side] = None if part is None else replace(part, biwhitened=replace(part.biwhitened, matrix=empty))
-        if self.total is self.biwhitened:
-            parts["total"] = parts["biwhitened"]
-        return replace(self, **parts)
+        noise = _light(self.biwhitened)
+        return replace(self, biwhitened=noise, total=noise if self.total is self.biwhitened else _light(self.total))
 
     def plot(self, figure=None):
         """The paper's four panels: spectrum with bulk, spacings, number variance, Porter-Thomas.
@@ -315,6 +310,10 @@ class LayerAnalysis:
 
 def _informative(analysed):
     return {side: np.flatnonzero(getattr(analysed, side).qvalue < FALSE_DISCOVERY_RATE) for side in ("input", "output")}
+
+
+def _light(part):
+    return None if part is None else replace(part, biwhitened=replace(part.biwhitened, matrix=np.empty((0, 0))))
 
 
 def _rejected(part, suffix):

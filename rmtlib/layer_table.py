@@ -14,13 +14,13 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 from . import checks, parallel
 from .files import atomic_file
 from .text import in_spreadsheet, printable
-from .weights import Weights
 
 __all__ = ["chosen_layers", "table_of_layers"]
 
@@ -84,7 +84,7 @@ def table_of_layers(
     failed: Callable[[str, tuple | None, str], dict],
     finish: Callable[[list[dict]], list[dict]] = list,
     undo: Callable[[dict], dict] = dict,
-    on_result: Callable[[object], object] | None = None,
+    on_result: Callable[[Any], object] | None = None,
     layers: str | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -138,9 +138,6 @@ def table_of_layers(
     finished, interrupted = len(rows), False
     if scheduler is None:
         results = parallel.as_they_finish(work, weights, workers=workers, names=todo)
-    elif not isinstance(weights, Weights):
-        msg = "scheduler needs weights of a file or folder, as load_weights gives, which workers can open; save them first"
-        raise ValueError(msg)
     else:
         results = parallel.on_cluster(work, weights, names=todo, scheduler=scheduler)
     try:

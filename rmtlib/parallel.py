@@ -142,7 +142,7 @@ def _next(finished):
 
 
 def on_cluster(
-    function: Callable[[str, object], object], weights: Weights, *, names: Iterable[str], scheduler: str
+    function: Callable[[str, object], object], weights: Mapping, *, names: Iterable[str], scheduler: str
 ) -> Generator[tuple[str, Any]]:
     """Call a function on layers on the workers of a dask cluster, and yield its results as they come.
 
@@ -151,7 +151,7 @@ def on_cluster(
     function : callable
         Takes the name of a layer and the layer; must be one that pickle can send.
     weights : Weights
-        From a file or folder that every worker sees under the same path.
+        From `rmtlib.load_weights`, of a file or folder that every worker sees under the same path.
     names : iterable of str
         The layers to work on; the largest are sent first.
     scheduler : str
@@ -170,12 +170,12 @@ def on_cluster(
     Exception
         What ``function`` raises beside a ``ValueError``.
     """
-    if getattr(weights, "origin", None) is None:
+    origin = weights.origin if isinstance(weights, Weights) else None
+    if origin is None:
         msg = "scheduler needs weights of a file or folder, which workers can open; these are in memory: save them first"
         raise ClusterError(msg)
-    origin = weights.origin
-    fingerprint = origin.fingerprint()
-    largest_first = sorted(names, key=lambda name: -math.prod(weights.shapes[name]))
+    fingerprint, shapes = origin.fingerprint(), weights.shapes
+    largest_first = sorted(names, key=lambda name: -math.prod(shapes[name]))
     with open_client(scheduler) as client:
         from dask.distributed import as_completed
         from distributed.scheduler import KilledWorker

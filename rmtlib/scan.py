@@ -7,8 +7,8 @@ outside, with and without the sizes of neurons, how heavy the tail is beside tha
 (Hartford et al., arXiv 2406.06623), which chooses by it the layers to be fine-tuned, takes :math:`\sigma = \mathrm{IQR}/1.349`
 from the quartiles of the levels and the edge :math:`\sigma (1 + \sqrt\beta)`, with :math:`\beta` the ratio of the sides. Levels
 are no sample of a normal law, and noise has no edge there: a large part of pure noise, up to all of it, counts as signal. ``snr``
-has the same form with a calibrated edge, that of a fitted bulk, which the largest level of noise passes in one matrix of a hundred
-(Tracy-Widom). It is 0 for noise. Nobody has shown that layers chosen by it fine-tune better.
+has the same form with a calibrated edge, that of a fitted bulk, which the largest level of noise passes in one matrix of a
+hundred (Tracy-Widom). It is 0 for noise. Nobody has shown that layers chosen by it fine-tune better.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ import json
 import math
 import re
 import time
+import warnings
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +35,7 @@ from .unfolding import half_window
 from .weights import Layer
 from .wording import counted, uncounted
 
-__all__ = ["SCHEMA", "scan", "signal_to_noise", "spectrum_ratio", "write_scan", "write_snr"]
+__all__ = ["SCHEMA", "in_words", "scan", "signal_to_noise", "spectrum_ratio", "table_file", "write_scan", "write_snr"]
 
 SCHEMA = 1  # of the JSON that `write_scan` writes
 ZERO = 1e-6  # of the largest level: what a Gram matrix cannot tell from zero
@@ -211,7 +213,7 @@ def spectrum_ratio(nu, shape: tuple[int, int]) -> float:
     return signal_to_noise(nu, (upper - lower) / 1.349 * (1 + math.sqrt(min(shape) / max(shape))))
 
 
-def write_scan(weights: Mapping, output, *, snr: Path | str | None = None, **settings) -> tuple[Path, ...]:
+def write_scan(weights: Mapping, output, *, snr: Path | str | None = None, **settings) -> tuple[Any, tuple[Path, ...]]:
     """Scan a network and write a table, the same as JSON, and on demand the ratios in Spectrum's form.
 
     Parameters
@@ -228,8 +230,10 @@ def write_scan(weights: Mapping, output, *, snr: Path | str | None = None, **set
 
     Returns
     -------
-    tuple of pathlib.Path
-        The files.
+    table : pandas.DataFrame
+        As `scan` gives it.
+    files : tuple of pathlib.Path
+        What was written.
 
     Raises
     ------
@@ -238,9 +242,10 @@ def write_scan(weights: Mapping, output, *, snr: Path | str | None = None, **set
     KeyboardInterrupt
         After Ctrl-C. The CSV holds the layers that were finished; ``resume=True`` goes on with it.
     """
-    import warnings
-
     csv = table_file(output)
+    if not csv.parent.is_dir():
+        msg = f"output must be in a folder that exists; got {str(output)!r}"
+        raise ValueError(msg)
     if snr is not None and not Path(snr).parent.is_dir():
         msg = f"snr must be a file in a folder that exists; got {str(snr)!r}"
         raise ValueError(msg)
@@ -255,7 +260,38 @@ def write_scan(weights: Mapping, output, *, snr: Path | str | None = None, **set
     if snr is not None:
         files.append(Path(snr))
         write_snr(table, snr)
-    return tuple(files)
+    return table, tuple(files)
+
+
+def in_words(table) -> str:
+    """What a scan found, in a sentence or two.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        From `scan`.
+
+    Returns
+    -------
+    str
+    """
+    count = len(table)
+    known = table["outliers"].notna() if "outliers" in table else np.zeros(count, bool)
+    whole = f"{known.sum()} of {_layers(count)} have a bulk of noise to be compared with"
+    said = [f"{_layers(count)} scanned" if known.all() else whole]
+    if known.any():
+        above = table["outliers"].astype(float) > 0
+        said.append(f"{above.sum() or 'none'} with levels above noise")
+        if "outliers_biwhitened" in table:
+            without = table["outliers_biwhitened"].astype(float) > 0
+            said.append(f"{without.sum() or 'none'} once the sizes of neurons are taken out")
+    if not known.all():
+        said.append('the column "missing" says what could not be said of the others')
+    return "; ".join(said)
+
+
+def _layers(count):
+    return f"{count} layer{'s' * (count != 1)}"
 
 
 def table_file(output) -> Path:
@@ -352,7 +388,7 @@ def _row(name, layer, biwhiten):
     nu, arithmetic = _levels(W)
     full = layer_levels.is_full(len(nu), W.shape, missing)
     bulk = layer_levels.fitted_bulk(nu, W.shape, half_window(max(len(nu), 5)), missing) if full else None
-    if uncounted(bulk):
+    if bulk is not None and uncounted(bulk):
         missing["outliers"] = f"the bulk holds {bulk.bulk_fraction:.0%} of the levels, which is none to lie outside of"
     if (share := departures.zero_share(W)) >= departures.SPARSE:
         missing["edge"] = f"{share:.0%} of the entries are zero, so the edge of Gaussian noise is not theirs"
@@ -411,7 +447,7 @@ def _without_sizes(W, missing):
         missing["noise sizes"] = f"they did not settle in {sizes.iterations} rounds: noise and signal could not be told apart"
     bulk = layer_levels.fitted_bulk(nu, W.shape, half_window(len(nu)), {})
     unit = float(np.exp(np.log(sizes.row_sizes).mean()))  # of the weights, in which the ratio as is has its largest level
-    unknown = bulk is None or uncounted(bulk)
+    ratio = None if bulk is None or uncounted(bulk) else signal_to_noise(unit * nu, unit * bulk.outlier_edge)
     return {
         "outliers_biwhitened": counted(bulk, "n_outliers"),
         "outliers_below_biwhitened": counted(bulk, "n_outliers_below"),
@@ -419,7 +455,7 @@ def _without_sizes(W, missing):
         "row_spread": sizes.row_spread,
         "column_spread": sizes.column_spread,
         "alpha_biwhitened": layer_levels.exponent(nu, {}),
-        "snr_biwhitened": None if unknown else signal_to_noise(unit * nu, unit * bulk.outlier_edge),
+        "snr_biwhitened": ratio,
     }
 
 

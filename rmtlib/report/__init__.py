@@ -15,6 +15,7 @@ from pathlib import Path
 from .. import checks
 from ..files import write_atomically
 from ..layer_analysis import LayerAnalysis
+from ..layer_table import chosen_layers
 from ..network import analyse_network
 from .page import Picture, page, panels
 from .source import MINILM, find_network, minilm, noise_like
@@ -31,7 +32,10 @@ def make_report(
     null: bool = True,
     seed: int = 0,
     split_qkv: bool = False,
+    layers: str | None = None,
     workers: int | None = None,
+    scheduler: str | None = None,
+    resume: bool = False,
     progress: bool = True,
 ) -> tuple[Path, Path]:
     """Analyse a network and write a page and a table about it.
@@ -42,8 +46,11 @@ def make_report(
         As in `find_network`.
     output : path
         The files are ``output`` with ``.html`` and ``.csv``; in a folder that exists, they are called ``report``.
-    a, workers, progress
+    a, layers, workers, scheduler, progress
         As in `rmtlib.analyse_network`.
+    resume : bool
+        Keep the rows that the table holds already for this file and these parameters, and analyse the other layers. The page has
+        the panels of these others alone.
     null : bool
         First analyse noise of the same shapes, see `noise_like`.
     seed : int
@@ -67,17 +74,25 @@ def make_report(
     if workers is not None:
         checks.integer(workers, "workers", at_least=1)
     network = find_network(weights, split_qkv=split_qkv)
-    noise = noise_like(network, seed) if null else None
+    noise = noise_like(network, seed, chosen_layers(network, layers)) if null else None
     html, csv = _files(output)
     # An older table would be taken for this one's if the analysis were stopped before its first layer.
-    csv.unlink(missing_ok=True)
+    if not resume:
+        csv.unlink(missing_ok=True)
     analyses: dict[str, LayerAnalysis] = {}
     analysed = partial(analyse_network, a=a, workers=workers, progress=progress)
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "interrupted after", UserWarning)
         try:
             noise_table = None if noise is None else analysed(noise)
-            table = analysed(network, csv=csv, on_layer=lambda analysis: analyses.update({analysis.name: analysis.light()}))
+            table = analysed(
+                network,
+                layers=layers,
+                scheduler=scheduler,
+                csv=csv,
+                resume=resume,
+                on_layer=lambda analysis: analyses.update({analysis.name: analysis.light()}),
+            )
         except UserWarning:
             raise KeyboardInterrupt from None
     qvalues = dict(zip(table["layer"], table.get("spacing_qvalue", ()), strict=False))
