@@ -13,6 +13,7 @@ from .network import analyse_network
 from .network_summary import NetworkSummary, summarise_network
 from .number_variance import NumberVariance, number_variance, number_variance_curve, rigidity
 from .porter_thomas import PorterThomasTest, participation_ratio, porter_thomas
+from .scan import scan
 from .spacings import SpacingTest, spacing_ratios, spacing_test, spacings
 from .spectra import Spectrum, spectrum
 from .unfolding import unfold
@@ -53,6 +54,7 @@ __all__ = [
     "participation_ratio",
     "porter_thomas",
     "rigidity",
+    "scan",
     "spacing_ratios",
     "spacing_test",
     "spacings",

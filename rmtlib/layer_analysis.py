@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -241,6 +241,11 @@ class LayerAnalysis:
             "summary": self.summary,
         }
 
+    def light(self) -> LayerAnalysis:
+        """The analysis without its biwhitened matrices, which no row and no picture needs: those of all layers fill a memory."""
+        noise = _light(self.biwhitened)
+        return replace(self, biwhitened=noise, total=noise if self.total is self.biwhitened else _light(self.total))
+
     def plot(self, figure=None):
         """The paper's four panels: spectrum with bulk, spacings, number variance, Porter-Thomas.
 
@@ -312,6 +317,10 @@ class LayerAnalysis:
 
 def _informative(analysed):
     return {side: np.flatnonzero(getattr(analysed, side).qvalue < FALSE_DISCOVERY_RATE) for side in ("input", "output")}
+
+
+def _light(part):
+    return None if part is None else replace(part, biwhitened=replace(part.biwhitened, matrix=np.empty((0, 0))))
 
 
 def _rejected(part, suffix):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,6 +52,14 @@ def with_spacings(summary: str, name: str, qvalue: float) -> str:
     if summary.startswith(head):
         return f"{name}: {_spacings(qvalue)}{summary.removeprefix(head)}"
     return f"{summary}; {_spacings(qvalue)}"
+
+
+def without_spacings(summary: str, name: str) -> str:
+    """The summary as it was before `with_spacings`."""
+    said = r"spacings that are not the GOE's \(q = [^)]*\)"
+    if match := re.match(said, summary.removeprefix(f"{name}: ")):
+        return f"{name}: {NOTHING}" + summary.removeprefix(f"{name}: {match[0]}")
+    return re.sub(f"; {said}$", "", summary)
 
 
 def names_departure(summary: str) -> bool:

@@ -175,7 +175,7 @@ def test_the_json_holds_the_numbers_of_the_table_and_says_where_they_come_from(n
     assert origin["sha256"] == hashlib.sha256(network.read_bytes()).hexdigest()
     assert origin["files"] == [{"name": "my.safetensors", "bytes": network.stat().st_size}]
     assert origin["version"] == rmtlib.__version__
-    assert origin["parameters"] == {"a": 15, "null": True, "seed": 0, "split_qkv": False, "fail_on": []}
+    assert origin["parameters"] == {"a": 15, "null": True, "seed": 0, "split_qkv": False, "layers": None, "fail_on": []}
     assert abs(datetime.datetime.fromisoformat(origin["date"]) - datetime.datetime.now(datetime.UTC)) < datetime.timedelta(
         hours=1
     )
@@ -444,6 +444,20 @@ def test_a_page_that_cannot_be_written_gives_status_1(network, tmp_path, monkeyp
     assert os.listdir(tmp_path) == ["report.csv"]
 
 
+def test_a_report_goes_on_with_the_rows_of_its_table_and_refuses_those_of_another_file(network, tmp_path, capsys):
+    place = ["-o", str(tmp_path / "out"), "--no-null", "--resume"]
+    assert main(["report", str(network), "--layers", "fc2", *place]) == 0
+    assert main(["report", str(network), *place]) == 0
+    html = (tmp_path / "out.html").read_text()
+    assert html.count("the layer was not analysed in this run") == 2  # fc2, which the table had, and the one that is not finite
+    assert pd.read_csv(tmp_path / "out.csv")["layer"].tolist() == ["bad", NAME, "fc2"]
+    other = builders.safetensors(tmp_path / "other.safetensors", {"fc.weight": builders.gaussian(90, 80)})
+    capsys.readouterr()
+    assert main(["report", str(other), *place]) == 2
+    assert "is of another file, or the file has changed since" in capsys.readouterr().err
+    assert (tmp_path / "out.html").read_text() == html
+
+
 def test_layers_that_are_all_refused_are_still_a_report(tmp_path):
     constant = {"fc1.weight": np.full((90, 80), 0.5), "fc2.weight": np.full((80, 70), 0.5)}
     network = builders.safetensors(tmp_path / "constant.safetensors", constant)
@@ -465,6 +479,8 @@ def test_ctrl_c_keeps_the_finished_layers_in_the_table(tmp_path):
     rng = np.random.default_rng(0)
     arrays = {"a.weight": rng.standard_normal((100, 90)), "b.weight": rng.standard_normal((4000, 4000))}
     builders.safetensors(tmp_path / "net.safetensors", {name: array.astype("float32") for name, array in arrays.items()})
+    for older in ("report.html", "report.json"):
+        (tmp_path / older).write_text("older")
     process = subprocess.Popen(
         [sys.executable, "-m", "rmtlib", "report", "net.safetensors", "--no-null", "--workers", "1"],
         cwd=tmp_path,

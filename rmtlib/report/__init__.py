@@ -19,6 +19,7 @@ from pathlib import Path
 
 from .. import checks
 from ..files import write_atomically
+from ..layer_table import chosen_layers
 from ..network import analyse_network
 from ..network_summary import NetworkSummary, summarise_network
 from .conditions import read_condition
@@ -97,7 +98,10 @@ def make_report(
     null: bool = True,
     seed: int = 0,
     split_qkv: bool = False,
+    layers: str | None = None,
     workers: int | None = None,
+    scheduler: str | None = None,
+    resume: bool = False,
     progress: bool = True,
     fail_on: Sequence[str] = (),
 ) -> Report:
@@ -109,8 +113,11 @@ def make_report(
         As in `find_network`.
     output : path
         The files are ``output`` with ``.html``, ``.csv`` and ``.json``; in a folder that exists, they are called ``report``.
-    a, workers, progress
+    a, layers, workers, scheduler, progress
         As in `rmtlib.analyse_network`.
+    resume : bool
+        Keep the rows that the table holds already for this file and these parameters, and analyse the other layers. The page has
+        the panels of these others alone.
     null : bool
         First analyse noise of the same shapes, see `noise_like`.
     seed : int
@@ -142,11 +149,11 @@ def make_report(
         checks.integer(workers, "workers", at_least=1)
     conditions = [read_condition(text) for text in fail_on]
     network = find_network(weights, split_qkv=split_qkv)
-    shapes = noise_like(network, seed) if null else None
+    shapes = noise_like(network, seed, chosen_layers(network, layers)) if null else None
     html, csv, as_json = _files(output)
-    # Older files would be taken for this report's if the analysis were stopped before its first layer.
-    for file in (html, csv, as_json):
-        file.unlink(missing_ok=True)
+    # An older table would be taken for this report's if the analysis were stopped before its first layer.
+    if not resume:
+        csv.unlink(missing_ok=True)
     drawn: dict[str, str] = {}
     analysed = partial(analyse_network, a=a, workers=workers, progress=progress)
     began = time.monotonic()
@@ -154,10 +161,20 @@ def make_report(
         warnings.filterwarnings("error", "interrupted after", UserWarning)
         try:
             noise = None if shapes is None else analysed(shapes)
-            table = analysed(network, csv=csv, on_layer=lambda analysis: drawn.update({analysis.name: panels(analysis)}))
-        except UserWarning:
+            table = analysed(
+                network,
+                layers=layers,
+                scheduler=scheduler,
+                csv=csv,
+                resume=resume,
+                on_layer=lambda analysis: drawn.update({analysis.name: panels(analysis)}),
+            )
+        except (UserWarning, KeyboardInterrupt):
+            for older in (html, as_json):  # would be taken for those of this table
+                older.unlink(missing_ok=True)
             raise KeyboardInterrupt from None
-    parameters = {"a": a, "null": null, "seed": seed, "split_qkv": split_qkv, "fail_on": [c.text for c in conditions]}
+    told = [condition.text for condition in conditions]
+    parameters = {"a": a, "null": null, "seed": seed, "split_qkv": split_qkv, "layers": layers, "fail_on": told}
     origin = provenance(network, Path(weights).name or weights, parameters, time.monotonic() - began)
     summary = summarise_network(table, network.skipped)
     failing = {condition.text: condition.failing(table) for condition in conditions}
