@@ -252,7 +252,9 @@ def open_client(scheduler: str | None, workers: int = 1) -> Iterator[Any]:
         raise ClusterError(msg) from None
     if scheduler is None:
         with (
-            LocalCluster(workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, env=ONE_THREAD) as cluster,
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, env=ONE_THREAD
+            ) as cluster,
             Client(cluster) as client,
         ):
             yield client
