@@ -11,7 +11,7 @@ import csv as csv_format
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -126,8 +126,6 @@ def table_of_layers(
     UserWarning
         If Ctrl-C ends it early.
     """
-    import pandas as pd
-
     names = chosen_layers(weights, layers)
     workers = parallel.processors() if workers is None else checks.integer(workers, "workers", at_least=1)
     checks.choice(resume, "resume", (True, False))
@@ -166,7 +164,7 @@ def table_of_layers(
     if interrupted:
         message = f"interrupted after {finished} of {len(names)} layers: the table holds these, and names the others"
         warnings.warn(message, stacklevel=3)
-    return pd.DataFrame(table)
+    return _frame(table)
 
 
 def _check_csv(csv, resume):
@@ -243,11 +241,16 @@ def _cell(value):
     return in_spreadsheet(printable(value)) if isinstance(value, str) else value
 
 
-def _write(rows: Iterable[dict], stamps, path):
-    import pandas as pd
-
+def _write(rows: list[dict], stamps, path):
     # As objects: a column of whole numbers with gaps would be written as 3.0, and read as another number than it was.
-    table = pd.DataFrame([{**row, **stamps} for row in rows], dtype=object)
-    table = table[[*(column for column in table if column not in stamps), *stamps]].map(_cell)
+    table = _frame(rows, dtype=object).assign(**stamps).map(_cell)
     with atomic_file(path) as part:
         table.to_csv(part, index=False)
+
+
+def _frame(rows, dtype=None):
+    """A table in the order of columns of its longest row: one of a layer that could not be done has few."""
+    import pandas as pd
+
+    columns = dict.fromkeys(column for row in sorted(rows, key=len, reverse=True) for column in row)
+    return pd.DataFrame(rows, columns=list(columns), dtype=dtype)

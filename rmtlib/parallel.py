@@ -170,11 +170,11 @@ def on_cluster(
     Exception
         What ``function`` raises beside a ``ValueError``.
     """
-    origin = weights.origin if isinstance(weights, Weights) else None
-    if origin is None:
+    if not isinstance(weights, Weights) or weights.origin is None:
         msg = "scheduler needs weights of a file or folder, which workers can open; these are in memory: save them first"
         raise ClusterError(msg)
-    fingerprint, shapes = origin.fingerprint(), weights.shapes
+    origin, shapes = weights.origin, weights.shapes
+    fingerprint = origin.fingerprint()
     largest_first = sorted(names, key=lambda name: -math.prod(shapes[name]))
     with open_client(scheduler) as client:
         from dask.distributed import as_completed
@@ -252,7 +252,9 @@ def open_client(scheduler: str | None, workers: int = 1) -> Iterator[Any]:
         raise ClusterError(msg) from None
     if scheduler is None:
         with (
-            LocalCluster(workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, env=ONE_THREAD) as cluster,
+            LocalCluster(
+                n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, env=ONE_THREAD
+            ) as cluster,
             Client(cluster) as client,
         ):
             yield client

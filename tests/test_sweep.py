@@ -111,7 +111,7 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def scheduler():
-    with LocalCluster(2, threads_per_worker=1, memory_limit=0, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=None) as cluster:
         yield cluster.scheduler_address
 
 
