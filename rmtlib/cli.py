@@ -184,7 +184,7 @@ def _scan_network(options):
     if options.dry_run:
         return _list_costs(options, "scan")
     from .report.source import find_network
-    from .scan import in_words, write_scan
+    from .scan_files import in_words, write_scan
 
     settings = {name: getattr(options, name) for name in LAYER_OPTIONS}
     network = find_network(options.weights, split_qkv=options.split_qkv)
@@ -194,7 +194,7 @@ def _scan_network(options):
 
 
 def _what_a_scan_left(options):
-    from .scan import table_file
+    from .scan_files import table_file
 
     csv = table_file(options.output)
     return _finished_layers(csv) + ("; the same command with --resume goes on" if csv.exists() else "")

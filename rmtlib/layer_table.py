@@ -18,7 +18,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from . import checks, parallel
+from . import checks, cluster, parallel
 from .files import atomic_file
 from .text import in_spreadsheet, printable
 
@@ -137,7 +137,7 @@ def table_of_layers(
     if scheduler is None:
         results = parallel.as_they_finish(work, weights, workers=workers, names=todo)
     else:
-        results = parallel.on_cluster(work, weights, names=todo, scheduler=scheduler)
+        results = cluster.on_cluster(work, weights, names=todo, scheduler=scheduler)
     try:
         with (
             closing(results),

@@ -14,19 +14,17 @@ from dask.distributed import Client, LocalCluster
 from safetensors.numpy import save_file
 
 import rmtlib
-from rmtlib import parallel
+from rmtlib import cluster as module
 from rmtlib.cli import main
+from rmtlib.cluster import ONE_THREAD, ClusterError, on_cluster
 from rmtlib.network import analyse_network
-from rmtlib.parallel import ClusterError, on_cluster
 
 SHAPES = [(60, 50), (300, 250), (320, 260), (80, 70), (310, 255), (330, 270), (315, 250), (305, 245)]
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=None, env=parallel.ONE_THREAD
-    ) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=None, env=ONE_THREAD) as cluster:
         yield cluster
 
 
@@ -125,10 +123,10 @@ def test_a_worker_that_sees_another_file_ends_the_work(cluster, network, tmp_pat
     expected = weights.origin.fingerprint()
     path.write_bytes(network.read_bytes())
     with pytest.raises(ClusterError, match="sees another file at .*net.safetensors"):
-        parallel._on_worker(shape_of, weights.origin, expected, "fc0")
+        module._on_worker(shape_of, weights.origin, expected, "fc0")
     path.unlink()
     with pytest.raises(ValueError, match="cannot open the weights: .* does not exist; scheduler needs files that all workers"):
-        parallel._on_worker(shape_of, weights.origin, expected, "fc0")
+        module._on_worker(shape_of, weights.origin, expected, "fc0")
 
 
 def test_a_file_that_workers_do_not_see_is_an_error_of_the_call(cluster, network, tmp_path, monkeypatch):
@@ -147,7 +145,7 @@ def test_weights_in_memory_cannot_be_sent(cluster):
 
 
 def test_a_scheduler_that_does_not_answer_or_has_no_workers_is_named_with_its_timeout(network, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(parallel, "TIMEOUT", 1)
+    monkeypatch.setattr(module, "TIMEOUT", 1)
     command = ["scan", str(network), "-o", str(tmp_path / "scan"), "--scheduler"]
     assert main([*command, "tcp://127.0.0.1:9"]) == 2
     assert "no dask scheduler answers at 'tcp://127.0.0.1:9' within 1 s" in capsys.readouterr().err

@@ -11,7 +11,8 @@ from safetensors.numpy import load_file, save_file
 import rmtlib
 from rmtlib import costs, ensembles
 from rmtlib.cli import main
-from rmtlib.scan import signal_to_noise, spectrum_ratio, write_scan, write_snr
+from rmtlib.scan_files import write_scan, write_snr
+from rmtlib.signal_to_noise import signal_to_noise, spectrum_ratio
 from rmtlib.weights import Weights
 
 EVIL = "=cmd|' /C calc'!A0\n\x1b[31m<script>alert(1)</script>"

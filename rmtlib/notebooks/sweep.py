@@ -42,7 +42,7 @@ from dask.system import CPU_COUNT
 from tqdm import tqdm
 
 from .. import checks
-from ..parallel import ONE_THREAD, open_client
+from ..cluster import ONE_THREAD, open_client
 from .launch import ParameterError, check_parameters, launch, output_name, read_notebook
 
 __all__ = ["Grid", "SweepReport", "read_grid", "run_key", "sweep"]
