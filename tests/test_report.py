@@ -291,6 +291,11 @@ def test_a_layer_without_spacings_has_four_panels_too():
     assert "left out: too few levels" in html
 
 
+def test_a_large_layer_takes_no_more_of_the_page_than_a_small_one():
+    small, large = (report.panels(rmtlib.analyse(builders.gaussian(m, m), biwhiten=False)) for m in (500, 1300))
+    assert len(large) < 1.3 * len(small)
+
+
 def test_a_plot_puts_points_where_they_belong_and_breaks_lines_at_what_is_unknown():
     plot = Plot("t", "x", "y", xlim=(0, 10), ylim=(0, 1), width=152, height=154)
     plot.line([0, 5, 10, 10], [0, 1, np.nan, 5])

@@ -1,6 +1,5 @@
 """Tables and sentences about a transformer, from a made-up one."""
 
-
 import numpy as np
 import pandas as pd
 import pytest

@@ -13,7 +13,7 @@ __all__ = ["panels"]
 
 ROW = '<div class="panels" style="display:flex;flex-wrap:wrap;gap:6px">'
 ROOM = 1.24  # above the highest point, for the legend
-POINTS = 400  # of a curve, at most
+POINTS, DOTS = 400, 600  # of a curve and of p-values, at most: of more vectors every second, third, ... is drawn
 BAND = "#d1d1d1"
 
 
@@ -73,8 +73,10 @@ def _number_variance(analysis):
         plot.band(L, values - errors, values + errors, COLORS["trained"], 0.25)
         plot.dots(L, values, COLORS["trained"])
     plot.line(L, expected, dashes="5 3")
-    plot.note("levels, ± 1 standard error" if curve is not None else "left out, as the spacings", color=COLORS["trained"])
-    plot.note(f"– – random matrix, unfolded with a = {analysis.a}", line=1)
+    plot.note(
+        "levels, ± 1 standard error" if curve is not None else "left out, as the spacings", color=COLORS["trained"], below=True
+    )
+    plot.note(f"– – random matrix, unfolded with a = {analysis.a}", line=1, below=True)
     return "Number variance and that of a random matrix", plot
 
 
@@ -85,7 +87,8 @@ def _vectors(analysis):
     for line, side, color in ((0, "output", COLORS["trained"]), (1, "input", COLORS["other"])):
         test = getattr(analysis, side)
         last, step = len(test.pvalue) - 1, -(-len(test.positions) // POINTS)
-        plot.dots(np.arange(last + 1) / last, test.calibrated_pvalue, color, size=2, opacity=0.3)
+        few = slice(None, None, -(-len(test.pvalue) // DOTS))
+        plot.dots((np.arange(last + 1) / last)[few], test.calibrated_pvalue[few], color, size=2, opacity=0.3)
         plot.line(test.positions[::step] / last, test.moving_mean[::step], color)
         plot.note(f"{side}: p and moving mean", line=line, color=color)
     return "Porter–Thomas p-values of the vectors", plot

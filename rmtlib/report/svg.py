@@ -85,10 +85,11 @@ class Plot:
             style = f'stroke="{color}" stroke-width="{size:g}" stroke-linecap="round" opacity="{opacity:g}"'
             self._drawn.append(f'<path d="{path}" fill="none" {style}/>')
 
-    def note(self, text: str, *, line: int = 0, color: str = INK) -> None:
-        """A line of text in the upper right corner, such as an entry of a legend."""
+    def note(self, text: str, *, line: int = 0, color: str = INK, below: bool = False) -> None:
+        """A line of text in the upper right corner, or the lower one, such as an entry of a legend."""
+        y = self.height - BOTTOM - 19 + 12 * line if below else TOP + 11 + 12 * line
         place = 'text-anchor="end" stroke="#fff" stroke-width="3" paint-order="stroke"'
-        self._drawn.append(_label(TOP + 11 + 12 * line, self.width - RIGHT - 2, text, f'{place} fill="{color}"'))
+        self._drawn.append(_label(y, self.width - RIGHT - 2, text, f'{place} fill="{color}"'))
 
     def svg(self, alt: str) -> str:
         """The plot.
