@@ -543,6 +543,15 @@ def test_a_table_is_shown_whole_however_long_it_is():
     assert "sentence" not in html
 
 
+def test_a_table_shows_the_columns_that_are_asked_for_and_names_those_that_are_there():
+    rows = pd.DataFrame([{"layer": "=fc\n<b>", "shape": (20, 20), "levels": 20, "bulk_fraction": 0.5, "summary": "x"}])
+    html = report.readable(rows, ["bulk"]).to_html()
+    assert re.findall(r"<th[^>]*col_heading[^>]*>(.*?)</th>", html) == ["layer", "shape", "bulk"]
+    assert "=fc\\n&lt;b&gt;" in html
+    with pytest.raises(ValueError, match="heads must be of levels, bulk, above,.*; got 'p'"):
+        report.readable(rows, ["p"])
+
+
 def test_the_sentences_of_all_layers_stand_on_their_folded_lines(made, page):
     text = re.sub(r"\s+", " ", "".join(page.text))
     below = text[text.index("Layer by layer") :]

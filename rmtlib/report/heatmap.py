@@ -236,7 +236,7 @@ def _legend(statistics, signed):
     marks = f" · {_swatch(16, dot)} q below {LEVEL:g} in its column" if tested else ""
     scales = "; ".join(f"{escape(printable(s.label))} {escape(s.form.format(s.full))}" for s in statistics)
     return (
-        f'<p class="legend" style="font-size:.8rem">{first} {_swatch(9 * len(steps), ramp)} {last}{marks} · {_swatch(16, dash)} '
+        f'<p class="legend" style="font-size:.8rem;text-align:left">{first} {_swatch(9 * len(steps), ramp)} {last}{marks} · {_swatch(16, dash)} '
         f"cannot be said. Fullest colour from: {scales}.</p>"
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ..text import printable
 from ..weights import Weights
 from .columns import COLUMNS, cells
@@ -9,24 +11,35 @@ from .columns import COLUMNS, cells
 __all__ = ["left_out", "readable", "skipped"]
 
 
-def readable(table):
+def readable(table, heads: Sequence[str] | None = None):
     """The numbers of `rmtlib.analyse_network` for the eye: fewer columns, rounded, without the sentences of ``summary``.
 
     Parameters
     ----------
     table : pandas.DataFrame
+    heads : sequence of str, optional
+        Heads of the columns to show beside layer and shape.
 
     Returns
     -------
     pandas.io.formats.style.Styler
         A column for each of `rmtlib.report.columns.COLUMNS` of which the table has a value, called by its head; its ``meaning``
         says what it is.
+
+    Raises
+    ------
+    ValueError
+        If there is no column of one of these heads.
     """
     import pandas as pd
 
-    heads = [column.head for column in COLUMNS]
-    view = pd.DataFrame(cells(table), columns=["shape", *heads])
-    view = view[["shape", *(head for head in heads if view[head].any())]]
+    known = [column.head for column in COLUMNS]
+    if unknown := [head for head in heads or () if head not in known]:
+        msg = f"heads must be of {', '.join(known)}; got {unknown[0]!r}"
+        raise ValueError(msg)
+    view = pd.DataFrame(cells(table), columns=["shape", *known])
+    shown = [head for head in known if view[head].any()] if heads is None else heads
+    view = view[["shape", *shown]]
     view.insert(0, "layer", [printable(name) for name in table["layer"]])
     return _styled(view)
 
