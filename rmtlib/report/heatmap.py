@@ -235,10 +235,8 @@ def _legend(statistics, signed):
     tested = any(statistic.qvalues is not None for statistic in statistics)
     marks = f" · {_swatch(16, dot)} q below {LEVEL:g} in its column" if tested else ""
     scales = "; ".join(f"{escape(printable(s.label))} {escape(s.form.format(s.full))}" for s in statistics)
-    return (
-        f'<p class="legend" style="font-size:.8rem;text-align:left">{first} {_swatch(9 * len(steps), ramp)} {last}{marks} · {_swatch(16, dash)} '
-        f"cannot be said. Fullest colour from: {scales}.</p>"
-    )
+    ramped = f"{first} {_swatch(9 * len(steps), ramp)} {last}{marks} · {_swatch(16, dash)} cannot be said."
+    return f'<p class="legend" style="font-size:.8rem;text-align:left">{ramped} Fullest colour from: {scales}.</p>'
 
 
 def _swatch(width, drawn):
