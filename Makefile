@@ -83,6 +83,7 @@ bench: $(INSTALLED)  ## time the analysis and the training against their peers, 
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/factored_forward.py
 	$(BIN)/python benchmarks/sweep.py
+	$(BIN)/python benchmarks/report.py
 
 serve: book  ## build the book and serve it on http://localhost:8000; EDITION as for book
 	$(BIN)/python -m http.server 8000 --directory $(BUILT)/html

@@ -11,8 +11,10 @@ from .free import FreeAddition, free_addition
 from .layer_analysis import LayerAnalysis
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
 from .network import analyse_network
+from .network_summary import NetworkSummary, summarise_network
 from .number_variance import NumberVariance, number_variance, number_variance_curve, rigidity
 from .porter_thomas import PorterThomasTest, participation_ratio, porter_thomas
+from .scan import scan
 from .spacings import SpacingTest, spacing_ratios, spacing_test, spacings
 from .spectra import Spectrum, spectrum
 from .unfolding import unfold
@@ -30,6 +32,7 @@ __all__ = [
     "Layer",
     "LayerAnalysis",
     "MarchenkoPasturFit",
+    "NetworkSummary",
     "NumberVariance",
     "PorterThomasTest",
     "SpacingTest",
@@ -54,10 +57,12 @@ __all__ = [
     "participation_ratio",
     "porter_thomas",
     "rigidity",
+    "scan",
     "spacing_ratios",
     "spacing_test",
     "spacings",
     "spectrum",
+    "summarise_network",
     "tails",
     "unfold",
 ]

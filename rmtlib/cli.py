@@ -1,6 +1,7 @@
 """The command ``rmtlib``: arguments in, one call of the library, an exit status out.
 
-The status is 0 if the work was done, 1 if it failed, 2 if it could not be started as asked, and 130 after Ctrl-C.
+The status is 0 if the work was done, 1 if it failed or a layer meets a condition of ``--fail-on``, 2 if it could not be started
+as asked, and 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 
 __all__ = ["main"]
 
+LAYER_OPTIONS = ("layers", "workers", "scheduler", "resume")
 PAIR = {"nargs": 2, "metavar": ("NAME", "VALUE"), "action": "append", "default": []}
 
 
@@ -36,15 +38,22 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return options.call(options)
-    except (ValueError, ConnectionError) as error:
-        print(f"rmtlib {options.command}: {error}", file=sys.stderr)
+    except ValueError as error:
+        print(f"rmtlib {options.command}: {_shown(error)}", file=sys.stderr)
         return 2
     except (Failed, OSError) as error:
-        print(f"rmtlib {options.command} failed: {error}", file=sys.stderr)
+        print(f"rmtlib {options.command} failed: {_shown(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"rmtlib {options.command}: interrupted; {options.after_interrupt(options)}", file=sys.stderr)
         return 130
+
+
+def _shown(error):
+    """An error for a terminal, whatever the names in it hold."""
+    from .text import printable
+
+    return "\n".join(map(printable, str(error).splitlines()))
 
 
 def _parser():
@@ -53,38 +62,142 @@ def _parser():
     parser = argparse.ArgumentParser(prog="rmtlib", description="Random matrix theory of neural network weights.")
     parser.add_argument("--version", action="version", version=f"rmtlib {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_report, _filter, _run, _sweep):
+    for add in (_report, _scan, _filter, _run, _sweep):
         add(commands)
     return parser
 
 
 def _report(commands):
-    text = "Report on any network, layer by layer: a page to send around and a table."
+    text = (
+        "Report on any network, layer by layer: a page to send around, a table (CSV) and the same as JSON. "
+        "Each layer is compared with noise of its shape, as it is and with the sizes of its neurons taken out."
+    )
     parser = commands.add_parser("report", help="a page and a table about the weights of a network", description=text)
     parser.add_argument("weights", help="a file or folder of weights, or the name of a network that rmtlib knows")
-    parser.add_argument("-o", "--output", default="report", help="where to: OUTPUT.html and OUTPUT.csv (default: report)")
+    parser.add_argument("-o", "--output", default="report", help="where to: OUTPUT.html, .csv and .json (default: report)")
     parser.add_argument("-a", type=int, default=15, help="half window of the unfolding, in levels (default: 15)")
     parser.add_argument("--no-null", dest="null", action="store_false", help="leave out the noise of the same shapes")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
     parser.add_argument("--split-qkv", action="store_true", help="split fused attention weights into their three parts")
-    parser.add_argument("--workers", type=int, help="layers at a time (default: one a processor)")
+    _layer_options(parser)
+    help_of_condition = "exit with status 1 if a layer meets it: a column of the CSV and a bound, such as 'outliers>100' or"
+    parser.add_argument(
+        "--fail-on",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help=f"{help_of_condition} 'spacing_qvalue<0.05'; may be repeated; a wrong column lists all",
+    )
     parser.set_defaults(call=_make_report, after_interrupt=_what_a_report_left)
 
 
 def _make_report(options):
-    # Figures go into the page: a backend for windows or notebooks that this variable names may not even be installed.
-    os.environ["MPLBACKEND"] = "agg"
+    if options.dry_run:
+        return _list_costs(options, "analysis")
     from .report import make_report
+    from .text import printable
 
-    settings = {name: getattr(options, name) for name in ("a", "null", "seed", "split_qkv", "workers")}
-    print(*make_report(options.weights, options.output, **settings), sep="\n")
-    return 0
+    settings = {name: getattr(options, name) for name in ("a", "null", "seed", "split_qkv", "fail_on", *LAYER_OPTIONS)}
+    made = make_report(options.weights, options.output, **settings)
+    print(made.html, made.csv, made.json, sep="\n")
+    for condition, found in made.failing.items():
+        for layer, value in found:
+            print(f"rmtlib report: {condition}: {printable(layer)} has {value:.6g}", file=sys.stderr)
+    return 1 if made.failed else 0
 
 
 def _what_a_report_left(options):
     output = Path(options.output)
     csv = output / "report.csv" if output.is_dir() else output.with_name(f"{output.name}.csv")
+    return _finished_layers(csv)
+
+
+def _finished_layers(csv):
     return f"layers that were finished are in {csv}" if csv.exists() else "no layer was finished"
+
+
+def _layer_options(parser):
+    """Options of every command that works on a network layer by layer."""
+    parser.add_argument(
+        "--layers", metavar="REGEX", help="only layers in whose name this regular expression is found, such as 'attn|mlp'"
+    )
+    parser.add_argument("--workers", type=int, metavar="N", help="layers at a time on this machine (default: one a processor)")
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="use the workers of a running dask scheduler instead, such as tcp://host:8786; they must see the same files",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="keep the rows that the CSV holds for this file already, and go on with the others"
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="only list the layers, with the time and memory that each may take; reads no weights",
+    )
+
+
+def _list_costs(options, what):
+    from .costs import estimate
+    from .report.source import find_network
+    from .text import printable
+
+    network = find_network(options.weights, split_qkv=options.split_qkv)
+    table = estimate(network, layers=options.layers, biwhiten=getattr(options, "sizes", True), what=what)
+    width = max(map(len, map(printable, table["layer"])))
+    for name, shape, seconds, gigabytes in table.itertuples(index=False):
+        print(f"{printable(name):<{width}}  {' x '.join(map(str, shape)):>15}  {seconds:9.1f} s  {gigabytes:7.2f} GB")
+    hours = table["seconds"].sum() / 3600
+    print(
+        f"{len(table)} layers: about {hours:.2g} hours on one processor, and {table['gigabytes'].max():.2g} GB for each worker. "
+        "Estimates, good to a factor of two or three."
+    )
+    return 0
+
+
+def _scan(commands):
+    text = (
+        "How much of each weight matrix is noise, from its singular values alone: a table for checkpoints of any size, "
+        "with one matrix in memory at a time. OUTPUT.csv grows while the scan runs; OUTPUT.json has the same at the end."
+    )
+    parser = commands.add_parser("scan", help="a table of singular values, for checkpoints of any size", description=text)
+    parser.add_argument("weights", help="a file or folder of weights, or the name of a network that rmtlib knows")
+    parser.add_argument("-o", "--output", default="scan", help="where to: OUTPUT.csv and OUTPUT.json (default: scan)")
+    parser.add_argument(
+        "--no-sizes",
+        dest="sizes",
+        action="store_false",
+        help="leave out what remains once the sizes of neurons are taken out: half of the time",
+    )
+    parser.add_argument(
+        "--snr-json",
+        metavar="FILE",
+        help="also write the signal-to-noise ratios as Spectrum does, for axolotl's plug-in: its edge is calibrated here, "
+        "but nobody has shown that layers chosen by it fine-tune better",
+    )
+    parser.add_argument("--split-qkv", action="store_true", help="split fused attention weights into their three parts")
+    _layer_options(parser)
+    parser.set_defaults(call=_scan_network, after_interrupt=_what_a_scan_left)
+
+
+def _scan_network(options):
+    if options.dry_run:
+        return _list_costs(options, "scan")
+    from .report.source import find_network
+    from .scan_files import in_words, write_scan
+
+    settings = {name: getattr(options, name) for name in LAYER_OPTIONS}
+    network = find_network(options.weights, split_qkv=options.split_qkv)
+    table, files = write_scan(network, options.output, snr=options.snr_json, biwhiten=options.sizes, **settings)
+    print(in_words(table), *files, sep="\n")
+    return 0
+
+
+def _what_a_scan_left(options):
+    from .scan_files import table_file
+
+    csv = table_file(options.output)
+    return _finished_layers(csv) + ("; the same command with --resume goes on" if csv.exists() else "")
 
 
 def _filter(commands):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -203,6 +203,11 @@ class LayerAnalysis:
         ``outliers_total``, ``input_rejected_total``, ``output_rejected_total``
             Levels above the bulk and shares of the vectors once total sizes are taken out. One strong direction may make
             hundreds of such levels.
+        ``largest_pvalue``, ``input_pvalue``, ``output_pvalue``
+            Of the largest level against noise (Tracy-Widom), and of all vectors of a space together (Simes: the smallest q-value
+            among them). Among the layers of a network they are to be corrected for their number.
+        ``largest_pvalue_biwhitened``, ``input_pvalue_biwhitened``, ``output_pvalue_biwhitened``
+            The same without sizes of noise.
         ``sizes_settled``
             Whether the sizes of the noise could be told from the signal; if not, both counts belong side by side.
         ``row_spread``, ``column_spread``
@@ -236,6 +241,8 @@ class LayerAnalysis:
             **_rejected(self.biwhitened, "_biwhitened"),
             "outliers_total": counted(getattr(self.total, "bulk", None), "n_outliers"),
             **_rejected(self.total, "_total"),
+            **_pvalues(self, ""),
+            **_pvalues(self.biwhitened, "_biwhitened"),
             "sizes_settled": None if self.biwhitened is None else self.biwhitened.biwhitened.settled,
             "row_spread": self.row_spread,
             "column_spread": self.column_spread,
@@ -245,6 +252,11 @@ class LayerAnalysis:
             "alpha_noise_sd": None if noise is None else noise.standard_deviation,
             "summary": self.summary,
         }
+
+    def light(self) -> LayerAnalysis:
+        """The analysis without its biwhitened matrices, which no row and no picture needs: those of all layers fill a memory."""
+        noise = _light(self.biwhitened)
+        return replace(self, biwhitened=noise, total=noise if self.total is self.biwhitened else _light(self.total))
 
     def plot(self, figure=None):
         """The paper's four panels: spectrum with bulk, spacings, number variance, Porter-Thomas.
@@ -322,7 +334,20 @@ def _informative(analysed):
     return {side: np.flatnonzero(getattr(analysed, side).qvalue < FALSE_DISCOVERY_RATE) for side in ("input", "output")}
 
 
+def _light(part):
+    return None if part is None else replace(part, biwhitened=replace(part.biwhitened, matrix=np.empty((0, 0))))
+
+
 def _rejected(part, suffix):
     if part is None:
         return dict.fromkeys((f"input_rejected{suffix}", f"output_rejected{suffix}"))
     return {f"{side}_rejected{suffix}": len(vectors) / len(part.nu) for side, vectors in part.informative.items()}
+
+
+def _pvalues(part, suffix):
+    names = [f"{name}_pvalue{suffix}" for name in ("largest", "input", "output")]
+    if part is None:
+        return dict.fromkeys(names)
+    countable = part.bulk is not None and not wording.uncounted(part.bulk)
+    largest = part.bulk.largest_pvalue(part.nu[-1]) if countable else None
+    return dict(zip(names, (largest, float(part.input.qvalue.min()), float(part.output.qvalue.min())), strict=True))

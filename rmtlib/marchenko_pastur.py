@@ -84,6 +84,19 @@ class MarchenkoPasturFit:
         """Integral of the fitted curve up to ``nu``; ``bulk_fraction`` from ``nu_plus`` on."""
         return self.bulk_fraction * _law(self.nu_minus, self.nu_plus).cdf(nu)
 
+    def largest_pvalue(self, largest: float) -> float:
+        """Probability that the largest level of noise of this ``sigma`` is at least ``largest``, by the Tracy-Widom law.
+
+        Parameters
+        ----------
+        largest : float
+            In units of ``nu``; at ``outlier_edge`` the probability is the ``level`` of the fit.
+        """
+        outside = self.n_outliers + self.n_outliers_below
+        n, m = max(self.shape) - outside, min(self.shape) - outside
+        root, scale = _edge_and_scale(n, m)
+        return float(laws.tracy_widom.sf(((largest / self.sigma) ** 2 - root**2) / scale))
+
 
 def fit_marchenko_pastur(
     nu,
@@ -391,9 +404,14 @@ def _sigma_error(nu, density, m):
 
 def _upper_edge(n, m, quantile, error):
     """Quantile of the largest singular value of an n x m matrix of unit noise over a sigma that has this relative error."""
+    root, scale = _edge_and_scale(n, m)
+    return np.sqrt(root**2 + _widened(quantile, 2 * error * root**2 / scale) * scale)
+
+
+def _edge_and_scale(n, m):
+    """Square root of the middle, and scale of the law of the largest squared singular value of unit noise."""
     root = np.sqrt(n - 1) + np.sqrt(m)
-    scale = (1 / np.sqrt(n - 1) + 1 / np.sqrt(m)) ** (1 / 3) / root
-    return root * np.sqrt(1 + _widened(quantile, 2 * error / scale) * scale)
+    return root, root * (1 / np.sqrt(n - 1) + 1 / np.sqrt(m)) ** (1 / 3)
 
 
 def _lower_edge(n, m, quantile, error):

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
-from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
-from tqdm import tqdm
 
 from . import analysis, checks, parallel, wording
-from .files import atomic_file
 from .layer_analysis import LayerAnalysis
+from .layer_table import table_of_layers
 from .multiple import benjamini_hochberg
+from .text import printable
 
 __all__ = ["analyse_network"]
 
@@ -24,12 +22,15 @@ def analyse_network(
     *,
     a: int = 15,
     biwhiten: bool = True,
+    layers: str | None = None,
     workers: int | None = None,
+    scheduler: str | None = None,
     progress: bool = True,
     on_layer: Callable[[LayerAnalysis], object] | None = None,
     csv=None,
+    resume: bool = False,
 ):
-    """Analyse every layer of a network, several at a time.
+    """Analyse every layer of a network, several at a time, on this machine or on many.
 
     Parameters
     ----------
@@ -39,15 +40,25 @@ def analyse_network(
         Half window, as in `analyse`.
     biwhiten : bool
         Take sizes out as well, as in `analyse`.
+    layers : str, optional
+        Analyse only the layers in whose name this regular expression is found, such as ``"attn|mlp"``.
     workers : int, optional
-        Layers at a time; by default one for each processor that this process may use. It is always one where threadpoolctl, which
-        keeps BLAS to one thread a layer, was left out of the installation.
+        Layers at a time on this machine; by default one for each processor that this process may use. It is always one where
+        threadpoolctl, which keeps BLAS to one thread a layer, was left out of the installation.
+    scheduler : str, optional
+        Address of a running dask scheduler, such as ``tcp://host:8786``: its workers analyse the layers, large ones first, and
+        read them from files that they all see. ``workers`` is not used then.
     progress : bool
         Show a progress bar over the layers.
     on_layer : callable, optional
-        Called with the `LayerAnalysis` of every layer as it finishes, in the thread of the caller.
+        Called with the `LayerAnalysis` of every layer as it finishes, in the thread of the caller; not for layers that ``resume``
+        skips. From a ``scheduler`` they come without their biwhitened matrices (`LayerAnalysis.light`).
     csv : path, optional
-        File to which the table of the finished layers is written anew whenever one finishes.
+        File to which the table of the finished layers is written anew whenever one finishes. Its last two columns say of which
+        file a row is, by a hash of header, size and time, and with which parameters.
+    resume : bool
+        Take the rows that ``csv`` holds already for this file and these parameters, and analyse the other layers. What was
+        interrupted or failed is done again.
 
     Returns
     -------
@@ -60,8 +71,9 @@ def analyse_network(
     Raises
     ------
     ValueError
-        If ``weights`` is no mapping or has no layers (what `rmtlib.load_weights` skipped is then named), or the folder of ``csv``
-        does not exist.
+        If ``weights`` is no mapping or has no layers (what `rmtlib.load_weights` skipped is then named); if ``layers`` is no
+        regular expression or found in no name; if ``csv`` cannot be written there, or with ``resume`` is of another file; or if
+        the scheduler does not answer in 20 seconds, has no workers, or has some that do not see the file.
 
     Warns
     -----
@@ -90,70 +102,56 @@ def analyse_network(
     """
     a = checks.integer(a, "a", at_least=1)
     checks.choice(biwhiten, "biwhiten", (True, False))
-    workers = parallel.processors() if workers is None else checks.integer(workers, "workers", at_least=1)
-    if not isinstance(weights, Mapping):
-        msg = f"weights must be a mapping of names to layers, as load_weights gives; got {type(weights).__name__}"
-        raise ValueError(msg)
-    if csv is not None and not Path(csv).parent.is_dir():
-        msg = f"csv must be a file in a folder that exists; got {str(csv)!r}"
-        raise ValueError(msg)
-    names = list(weights)
-    if not names:
-        skipped = "; ".join(f"{s.name} {tuple(s.shape)}: {s.reason}" for s in getattr(weights, "skipped", ())[:5])
-        msg = f"weights holds no matrix to analyse{f' (skipped: {skipped})' if skipped else ''}"
-        raise ValueError(msg)
+    return table_of_layers(
+        partial(_analysed, a=a, biwhiten=biwhiten, light=scheduler is not None),
+        weights,
+        parameters={"a": a, "biwhiten": biwhiten},
+        failed=_not_analysed,
+        finish=_with_qvalues,
+        undo=_without_qvalue,
+        on_result=on_layer,
+        layers=layers,
+        workers=workers,
+        scheduler=scheduler,
+        csv=csv,
+        resume=resume,
+        progress=progress,
+    )
 
-    def analysed(name, layer):
-        try:
-            return replace(analysis.analyse(layer, a=a, biwhiten=biwhiten, name=name), spacing_qvalue=None)
-        except (ValueError, MemoryError) as error:
-            return _not_analysed(name, parallel.matrix_of(layer).shape, str(error) or "not enough memory")
 
-    rows, finished, interrupted = {}, 0, False
-    results = parallel.as_they_finish(analysed, weights, workers=workers)
+def _analysed(name, layer, *, a, biwhiten, light):
     try:
-        with closing(results), tqdm(total=len(names), desc="layers", unit="layer", disable=not progress) as bar:
-            for name, result in results:
-                if isinstance(result, ValueError):
-                    result = _not_analysed(name, None, str(result))
-                rows[name] = result.row() if isinstance(result, LayerAnalysis) else result
-                finished += isinstance(result, LayerAnalysis)
-                bar.update()
-                if csv is not None:
-                    _write(_table([rows[name] for name in names if name in rows]), csv)
-                if on_layer is not None and isinstance(result, LayerAnalysis):
-                    on_layer(result)
-    except KeyboardInterrupt:
-        if not finished:
-            raise
-        interrupted = True
-    table = _table([rows.get(name) or _not_analysed(name, None, "interrupted") for name in names])
-    if csv is not None:
-        _write(table, csv)
-    if interrupted:
-        message = f"interrupted after {finished} of {len(names)} layers: the table holds these, and names the others"
-        warnings.warn(message, stacklevel=2)
-    return table
+        found = replace(analysis.analyse(layer, a=a, biwhiten=biwhiten, name=name), spacing_qvalue=None)
+    except (ValueError, MemoryError) as error:
+        return _not_analysed(name, parallel.matrix_of(layer).shape, str(error) or "not enough memory")
+    return found.light() if light else found
 
 
 def _not_analysed(name, shape, reason):
     return {"layer": name, "shape": shape, "summary": f"{name}: not analysed: {reason.removeprefix(f'{name}: ')}"}
 
 
-def _table(rows):
-    import pandas as pd
-
-    table = pd.DataFrame(rows)
-    if "spacing_calibrated_pvalue" in table:
-        known = table["spacing_calibrated_pvalue"].notna()
-        qvalues = pd.Series(np.nan, table.index)
-        if known.any():
-            qvalues[known] = benjamini_hochberg(table.loc[known, "spacing_calibrated_pvalue"].astype(float))
-        table.insert(table.columns.get_loc("spacing_calibrated_pvalue") + 1, "spacing_qvalue", qvalues)
-        table["summary"] = [wording.with_spacings(*row) for row in zip(table["summary"], table["layer"], qvalues, strict=True)]
-    return table
+def _with_qvalues(rows):
+    """The rows with the q of their spacings, which depends on all of them, and the words that follow from it."""
+    known = [row.get("spacing_calibrated_pvalue") is not None for row in rows]
+    qvalues = np.full(len(rows), np.nan)
+    if any(known):
+        qvalues[known] = benjamini_hochberg([row["spacing_calibrated_pvalue"] for row, k in zip(rows, known, strict=True) if k])
+    return [_with_qvalue(row, float(q)) for row, q in zip(rows, qvalues, strict=True)]
 
 
-def _write(table, path):
-    with atomic_file(path) as part:
-        table.to_csv(part, index=False)
+def _with_qvalue(row, qvalue):
+    result = {}
+    for column, value in row.items():
+        result[column] = value
+        if column == "spacing_calibrated_pvalue":
+            result["spacing_qvalue"] = qvalue
+    return result | {"summary": wording.with_spacings(row["summary"], row["layer"], qvalue)}
+
+
+def _without_qvalue(row):
+    """A row as `LayerAnalysis.row` gives it, from one of a CSV, in which the name may be written with escapes."""
+    told = row["summary"]
+    summary = row["layer"] + told[told.index(": ", len(printable(row["layer"]))) :]
+    kept = {column: value for column, value in row.items() if column != "spacing_qvalue"}
+    return kept | {"summary": wording.without_spacings(summary, row["layer"])}

@@ -1,7 +1,7 @@
 """Layers side by side: small ones in threads with one BLAS thread each, large ones one at a time with all threads of BLAS.
 
 The main thread reads the layers and never waits without a timeout: a signal that arrives just before a wait begins would
-otherwise be seen only when the wait ends, and Ctrl-C would be lost.
+otherwise be seen only when the wait ends, and Ctrl-C would be lost. `rmtlib.cluster` does the same on many machines.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 import os
 import queue
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -24,7 +24,9 @@ SIDE_BY_SIDE = 2**24  # entries of the largest layer that is worked on beside ot
 POLL = 0.1  # seconds between two looks for Ctrl-C
 
 
-def as_they_finish(function: Callable[[str, object], object], layers: Mapping, *, workers: int) -> Generator[tuple[str, Any]]:
+def as_they_finish(
+    function: Callable[[str, object], object], layers: Mapping, *, workers: int, names: Iterable[str] | None = None
+) -> Generator[tuple[str, Any]]:
     """Call a function on every layer, several at a time, and yield its results as they come.
 
     Parameters
@@ -35,6 +37,8 @@ def as_they_finish(function: Callable[[str, object], object], layers: Mapping, *
         Each is read in the thread of the caller, and only when a worker is free for it.
     workers : int
         Layers at a time; one where threadpoolctl, which keeps BLAS to one thread a layer, was left out of the installation.
+    names : iterable of str, optional
+        The layers to work on, by default all.
 
     Yields
     ------
@@ -63,7 +67,7 @@ def as_they_finish(function: Callable[[str, object], object], layers: Mapping, *
     try:
         with one_thread:
             shapes = layers.shapes if isinstance(layers, Weights) else {}
-            for name in layers:
+            for name in layers if names is None else names:
                 if math.prod(shapes.get(name, ())) > SIDE_BY_SIDE:  # which is known before it is read
                     large.append(name)
                     continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,7 @@ TOLD = (  # of what could not be said
     "rows of zeros",
     "columns of zeros",
 )
+DEPARTURES = ("of the entries are zero", "are correlated (mean", "its variance is no product", "the entries lie on a grid")
 SPREAD = 3.0  # times what noise of equal sizes shows, from where on sizes are said to differ
 
 
@@ -50,6 +52,19 @@ def with_spacings(summary: str, name: str, qvalue: float) -> str:
     if summary.startswith(head):
         return f"{name}: {_spacings(qvalue)}{summary.removeprefix(head)}"
     return f"{summary}; {_spacings(qvalue)}"
+
+
+def without_spacings(summary: str, name: str) -> str:
+    """The summary as it was before `with_spacings`."""
+    said = r"spacings that are not the GOE's \(q = [^)]*\)"
+    if match := re.match(said, summary.removeprefix(f"{name}: ")):
+        return f"{name}: {NOTHING}" + summary.removeprefix(f"{name}: {match[0]}")
+    return re.sub(f"; {said}$", "", summary)
+
+
+def names_departure(summary: str) -> bool:
+    """Whether a summary says that something about the matrix is not covered by the null; sizes that differ are."""
+    return any(words in summary for words in DEPARTURES)
 
 
 def uncounted(fit: MarchenkoPasturFit | None) -> bool:

@@ -1,4 +1,4 @@
-"""A sentence transformer, all-MiniLM-L6-v2, in the tables of the report: its blocks, and what the book says of it."""
+"""A sentence transformer, all-MiniLM-L6-v2: what the book says of the table of its matrices."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 import rmtlib
-from rmtlib import report
 from rmtlib.claims import Outcome
 
-__all__ = ["by_block", "missing", "outcomes", "rejected_by_lengths", "short_names", "tables"]
+__all__ = ["missing", "outcomes", "rejected_by_lengths", "short_names"]
 
 IDS = tuple(
     f"minilm-{name}"
@@ -21,7 +20,6 @@ IDS = tuple(
         "no-bulk no-bulk-names words lengths pooler"
     ).split()
 )
-OF_LEVELS = ["shape", "levels", "p", "q", "gap ratio", "Σ² / law"]
 WIDE = r"intermediate|\d\.output\.dense"  # the feed-forward parts
 GOE_RATIO = 0.5307  # the mean gap ratio of large random matrices (Atas et al. 2013)
 NEAR = 0.01  # of it
@@ -31,44 +29,6 @@ MISSING = "–"
 def short_names(table: pd.DataFrame) -> pd.Series:
     """Names of the layers without what all of them share, as in ``"5.attention.output"``."""
     return table["layer"].replace(r"^encoder\.layer\.|^embeddings\.|\.dense$|attention\.self\.", "", regex=True)
-
-
-def tables(table: pd.DataFrame):
-    """The readable table of the report in two parts, with short names: levels; bulk and vectors.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of `rmtlib.analyse_network`.
-
-    Returns
-    -------
-    tuple of pandas.io.formats.style.Styler
-    """
-    shown = table.assign(layer=short_names(table))
-    levels, rest = report.readable(shown), report.readable(shown)
-    of_the_rest = levels.columns.difference(["layer", *OF_LEVELS])
-    return levels.hide(of_the_rest, axis="columns"), rest.hide(OF_LEVELS, axis="columns")
-
-
-def by_block(table: pd.DataFrame) -> pd.DataFrame:
-    """Outliers of the matrices of each block.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Of `rmtlib.analyse_network`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows by block; columns by quantity (``outliers``, ``outliers_below``, and ``edge``: the largest singular value over the
-        edge that noise stays below) and by the role of the matrix. NaN where no bulk could be fitted.
-    """
-    part = table["layer"].str.extract(r"layer\.(?P<block>\d+)\.(?P<role>.*)").dropna()
-    part["role"] = part["role"].replace(r"\.dense|attention\.self\.", "", regex=True)
-    part = part.join(table).assign(edge=lambda rows: rows["largest"] / rows["outlier_edge"])
-    return part.pivot(index="block", columns="role", values=["outliers", "outliers_below", "edge"]).astype(float)
 
 
 def rejected_by_lengths(W, seed: int = 0) -> float:

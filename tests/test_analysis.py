@@ -742,3 +742,14 @@ def test_ctrl_c_before_the_first_layer_is_passed_on():
 
     with pytest.raises(KeyboardInterrupt):
         rmtlib.analyse_network(Interrupted(fc=0), progress=False)
+
+
+def test_all_vectors_of_a_space_have_one_p_and_it_is_that_of_simes():
+    W = rmtlib.ensembles.spiked((120, 90), 0, strengths=[4.0]).matrix
+    analysis = rmtlib.analyse(W)
+    row = analysis.row()
+    for suffix, part in (("", analysis), ("_biwhitened", analysis.biwhitened)):
+        for side in ("input", "output"):
+            p = np.sort(getattr(part, side).calibrated_pvalue)
+            simes = np.min(p * len(p) / np.arange(1, len(p) + 1))
+            assert row[f"{side}_pvalue{suffix}"] == pytest.approx(min(simes, 1))

@@ -16,7 +16,7 @@ from rmtlib.cli import main
 
 from . import builders
 
-COMMANDS = ("report", "filter", "run", "sweep")
+COMMANDS = ("report", "scan", "filter", "run", "sweep")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.linalg
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -283,3 +284,20 @@ def test_noise_is_fitted_to_the_levels_of_a_window():
 def test_bad_windows_are_refused(window, message):
     with pytest.raises(ValueError, match=message):
         marchenko_pastur.fit_noise(np.arange(50.0), (50, 50), window)
+
+
+@pytest.mark.parametrize("level", [0.01, 0.2])
+def test_the_p_of_the_largest_level_is_that_of_the_edge(level):
+    planted = ensembles.spiked((300, 200), 0, strengths=[3.0], sigma=0.1).matrix
+    nu = np.linalg.svd(planted, compute_uv=False)[::-1]
+    fit = fit_marchenko_pastur(nu, planted.shape, level=level)
+    assert fit.largest_pvalue(fit.outlier_edge) == pytest.approx(level, rel=1e-6)
+    assert fit.largest_pvalue(nu[-1]) < 1e-6 < fit.largest_pvalue(nu[-2])
+
+
+def test_the_p_of_the_largest_level_of_noise_is_uniform():
+    pvalues = []
+    for seed in range(60):
+        nu = np.linalg.svd(np.random.default_rng([7, seed]).standard_normal((150, 100)), compute_uv=False)[::-1]
+        pvalues.append(fit_marchenko_pastur(nu, (150, 100)).largest_pvalue(nu[-1]))
+    assert scipy.stats.kstest(pvalues, "uniform").pvalue > 0.01

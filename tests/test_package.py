@@ -51,8 +51,8 @@ def test_wheel_works_with_its_declared_dependencies_alone(tmp_path):
 
     builders.safetensors(tmp_path / "some.safetensors", builders.state_dict(100, 90))
     reported = rmtlib("report", "some.safetensors")
-    assert (reported.returncode, reported.stdout) == (0, "report.html\nreport.csv\n"), reported.stderr
-    assert "data:image/png;base64," in (tmp_path / "report.html").read_text()
+    assert (reported.returncode, reported.stdout) == (0, "report.html\nreport.csv\nreport.json\n"), reported.stderr
+    assert "<svg" in (tmp_path / "report.html").read_text()
     assert rmtlib("filter", "some.safetensors", "filtered.safetensors").stdout.endswith("filtered.safetensors\n")
     for command in ("run", "sweep"):
         refused = rmtlib(command, "some.file")

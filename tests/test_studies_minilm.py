@@ -1,7 +1,5 @@
 """Tables and sentences about a transformer, from a made-up one."""
 
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -51,22 +49,6 @@ def table():
 
 def test_names_lose_what_they_share(table):
     assert minilm.short_names(table).tolist() == ["0.key", "1.intermediate", "5.attention.output", "word_embeddings", "pooler"]
-
-
-def test_two_tables_share_nothing_but_the_layer(table):
-    levels, rest = (re.findall(r"<th[^>]*col_heading[^>]*>(.*?)</th>", part.to_html()) for part in minilm.tables(table))
-    assert set(levels) & set(rest) == {"layer"}
-    assert {"q", "gap ratio"} < set(levels)
-    assert {"bulk", "above", "below", "largest / edge", "output"} < set(rest)
-
-
-def test_matrices_outside_the_blocks_are_in_no_column(table):
-    blocks = minilm.by_block(table)
-    assert blocks.index.tolist() == ["0", "1", "5"]
-    assert set(blocks["edge"]) == {"key", "intermediate", "attention.output"}
-    assert blocks.loc["0", ("edge", "key")] == 4
-    assert blocks.loc["1", ("outliers_below", "intermediate")] == 11
-    assert np.isnan(blocks.loc["5", ("outliers", "attention.output")])
 
 
 def test_rows_of_one_length_are_not_rejected_and_uneven_ones_are(network):

@@ -111,7 +111,7 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def scheduler():
-    with LocalCluster(2, threads_per_worker=1, memory_limit=0, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=None) as cluster:
         yield cluster.scheduler_address
 
 
@@ -307,10 +307,10 @@ def test_a_scheduler_that_does_not_answer_is_named(place, monkeypatch, capsys):
         msg = "Timed out"
         raise OSError(msg)
 
-    monkeypatch.setattr(module, "Client", refuse)
+    monkeypatch.setattr("dask.distributed.Client", refuse)
     monkeypatch.setenv("SCHEDULER", "tcp://127.0.0.1:1")
     assert main(["sweep", write(runs=[{}])]) == 2
-    assert "no dask scheduler answers at 'tcp://127.0.0.1:1': Timed out" in capsys.readouterr().err
+    assert "no dask scheduler answers at 'tcp://127.0.0.1:1' within 20 s (Timed out)" in capsys.readouterr().err
 
 
 def test_a_wrong_grid_or_number_of_workers_ends_with_status_2(place, capsys):

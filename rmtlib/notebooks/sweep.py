@@ -31,24 +31,23 @@ import os
 import platform
 import time
 import traceback
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 import papermill
 import yaml
-from dask.distributed import Client, LocalCluster, as_completed
+from dask.distributed import as_completed
 from dask.system import CPU_COUNT
 from tqdm import tqdm
 
 from .. import checks
+from ..cluster import ONE_THREAD, open_client
 from .launch import ParameterError, check_parameters, launch, output_name, read_notebook
 
 __all__ = ["Grid", "SweepReport", "read_grid", "run_key", "sweep"]
 
 _KEYS = ("notebook", "output", "base", "grid", "runs")
-_ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
 
 
 @dataclass(frozen=True)
@@ -167,9 +166,7 @@ def sweep(grid, *, scheduler: str | None = None, workers: int | None = None, pro
     Raises
     ------
     ValueError
-        If the grid is wrong, or ``workers`` is no number of workers.
-    ConnectionError
-        If no scheduler answers.
+        If the grid is wrong, ``workers`` is no number of workers, or no scheduler answers.
     """
     if workers is not None:
         checks.integer(workers, "workers", at_least=1)
@@ -246,28 +243,9 @@ def _log_of(output: Path) -> Path:
     return output.with_suffix(".log")
 
 
-@contextmanager
-def open_client(scheduler, workers):
-    """A client of the scheduler at an address, or of a cluster on this machine while the client is in use."""
-    if scheduler is None:
-        with (
-            LocalCluster(workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, env=_ONE_THREAD) as cluster,
-            Client(cluster) as client,
-        ):
-            yield client
-        return
-    try:
-        client = Client(scheduler, timeout=20)
-    except (OSError, ValueError) as error:
-        msg = f"no dask scheduler answers at {scheduler!r}: {error}"
-        raise ConnectionError(msg) from error
-    with client:
-        yield client
-
-
 def _run(text, parameters, output, cwd, key):
     """Execute one run on a worker; return its error in one line, or None."""
-    for variable, value in _ONE_THREAD.items():
+    for variable, value in ONE_THREAD.items():
         os.environ.setdefault(variable, value)
     with open(_log_of(Path(output)), "a", encoding="utf-8") as log:
         print(f"== {time.strftime('%Y-%m-%d %H:%M:%S')} on {platform.node()}: {json.dumps(parameters)}", file=log, flush=True)

@@ -1,28 +1,93 @@
-"""A report on any network: a page to send around, and a table.
+"""A report on any network: a page to send around, a table, and the same as JSON.
 
-The page shows what noise of the same shapes gives, then the network: one row a layer, the four panels of every layer, and what
-was left out. `make_report` writes it; its parts can be called alone, as chapter 18 of the book does.
+The first screen of the page is a paragraph, a heat map of layers and statistics, and their trend over depth; then the table with
+what noise of the same shapes gives, every layer with its four panels, what was left out, and where all this comes from.
+`make_report` writes it; its parts can be called alone, as chapter 18 of the book does.
 """
 
 from __future__ import annotations
 
+import json
+import math
 import os
+import time
 import warnings
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from .. import checks
 from ..files import write_atomically
-from ..layer_analysis import LayerAnalysis
+from ..layer_table import chosen_layers
 from ..network import analyse_network
-from .page import Picture, page, panels
+from ..network_summary import NetworkSummary, summarise_network
+from .conditions import read_condition
+from .heatmap import Statistic, heat_map
+from .origins import provenance
+from .overview import statistics, trends
+from .page import page
+from .panels import panels
+from .places import Place, places
 from .source import MINILM, find_network, minilm, noise_like
 from .tables import readable, skipped
 
-__all__ = ["MINILM", "Picture", "find_network", "make_report", "minilm", "noise_like", "page", "panels", "readable", "skipped"]
+__all__ = [
+    "MINILM",
+    "Place",
+    "Report",
+    "Statistic",
+    "find_network",
+    "heat_map",
+    "make_report",
+    "minilm",
+    "noise_like",
+    "page",
+    "panels",
+    "places",
+    "provenance",
+    "readable",
+    "skipped",
+    "statistics",
+    "trends",
+]
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `make_report` wrote and found.
+
+    Attributes
+    ----------
+    html, csv, json : pathlib.Path
+        The files.
+    table : pandas.DataFrame
+        Of `rmtlib.analyse_network`.
+    noise : pandas.DataFrame or None
+        The same of noise.
+    summary : NetworkSummary
+        The numbers of the whole network, and the first paragraph of the page.
+    provenance : dict
+        From `provenance`.
+    failing : dict of str to list of (str, float)
+        Layers that meet a condition of ``fail_on`` with their values, by the condition.
+    """
+
+    html: Path
+    csv: Path
+    json: Path
+    table: object
+    noise: object
+    summary: NetworkSummary
+    provenance: dict
+    failing: dict[str, list[tuple[str, float]]]
+
+    @property
+    def failed(self) -> bool:
+        """Whether any layer meets a condition."""
+        return any(self.failing.values())
 
 
 def make_report(
@@ -33,30 +98,39 @@ def make_report(
     null: bool = True,
     seed: int = 0,
     split_qkv: bool = False,
+    layers: str | None = None,
     workers: int | None = None,
+    scheduler: str | None = None,
+    resume: bool = False,
     progress: bool = True,
-) -> tuple[Path, Path]:
-    """Analyse a network and write a page and a table about it.
+    fail_on: Sequence[str] = (),
+) -> Report:
+    """Analyse a network and write a page, a table and a JSON file about it.
 
     Parameters
     ----------
     weights : str
         As in `find_network`.
     output : path
-        The files are ``output`` with ``.html`` and ``.csv``; in a folder that exists, they are called ``report``.
-    a, workers, progress
+        The files are ``output`` with ``.html``, ``.csv`` and ``.json``; in a folder that exists, they are called ``report``.
+    a, layers, workers, scheduler, progress
         As in `rmtlib.analyse_network`.
+    resume : bool
+        Keep the rows that the table holds already for this file and these parameters, and analyse the other layers. The page has
+        the panels of these others alone.
     null : bool
         First analyse noise of the same shapes, see `noise_like`.
     seed : int
         Of the noise.
     split_qkv : bool
         Split fused attention weights, as in `rmtlib.load_weights`.
+    fail_on : sequence of str
+        Conditions such as ``"outliers>100"``, see `rmtlib.report.conditions`.
 
     Returns
     -------
-    tuple of pathlib.Path
-        Page and table. The table has one row a layer and is written anew whenever a layer is finished.
+    Report
+        The table has one row a layer and is written anew whenever a layer is finished; page and JSON when all are.
 
     Raises
     ------
@@ -64,44 +138,87 @@ def make_report(
         If the network cannot be read, an argument is wrong, or the files cannot be written there; nothing is written then.
     KeyboardInterrupt
         After Ctrl-C. The table holds the layers that were finished, and there is no page.
+
+    Notes
+    -----
+    The JSON is an object with ``schema`` (a number, which changes if a name does), ``provenance``, ``summary``, ``layers`` and
+    ``noise`` (rows of the table by the names of their columns, what could not be said is null), ``skipped`` and ``failing``.
     """
     checks.integer(a, "a", at_least=1)
     if workers is not None:
         checks.integer(workers, "workers", at_least=1)
+    conditions = [read_condition(text) for text in fail_on]
     network = find_network(weights, split_qkv=split_qkv)
-    noise = noise_like(network, seed) if null else None
-    html, csv = _files(output)
-    # An older table would be taken for this one's if the analysis were stopped before its first layer.
-    csv.unlink(missing_ok=True)
-    analyses: dict[str, LayerAnalysis] = {}
+    shapes = noise_like(network, seed, chosen_layers(network, layers)) if null else None
+    html, csv, as_json = _files(output)
+    # An older table would be taken for this report's if the analysis were stopped before its first layer.
+    if not resume:
+        csv.unlink(missing_ok=True)
+    drawn: dict[str, str] = {}
     analysed = partial(analyse_network, a=a, workers=workers, progress=progress)
+    began = time.monotonic()
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "interrupted after", UserWarning)
         try:
-            noise_table = None if noise is None else analysed(noise)
-            table = analysed(network, csv=csv, on_layer=lambda analysis: analyses.update({analysis.name: _light(analysis)}))
-        except UserWarning:
+            noise = None if shapes is None else analysed(shapes)
+            table = analysed(
+                network,
+                layers=layers,
+                scheduler=scheduler,
+                csv=csv,
+                resume=resume,
+                on_layer=lambda analysis: drawn.update({analysis.name: panels(analysis)}),
+            )
+        except (UserWarning, KeyboardInterrupt):
+            for older in (html, as_json):  # would be taken for those of this table
+                older.unlink(missing_ok=True)
             raise KeyboardInterrupt from None
-    qvalues = dict(zip(table["layer"], table.get("spacing_qvalue", ()), strict=False))
-    shown = [replace(analyses[name], spacing_qvalue=qvalues.get(name)) for name in network if name in analyses]
-    name = Path(weights).name or weights
-    write_atomically(html, page(shown, table, network, name=name, noise=noise_table).encode())
-    return html, csv
+    told = [condition.text for condition in conditions]
+    parameters = {"a": a, "null": null, "seed": seed, "split_qkv": split_qkv, "layers": layers, "fail_on": told}
+    origin = provenance(network, Path(weights).name or weights, parameters, time.monotonic() - began)
+    summary = summarise_network(table, network.skipped)
+    failing = {condition.text: condition.failing(table) for condition in conditions}
+    beside = (csv.name, as_json.name)
+    shown = page(table, network, summary, origin, drawn=drawn, noise=noise, failing=failing, beside=beside)
+    found = Report(html, csv, as_json, table, noise, summary, origin, failing)
+    write_atomically(as_json, _json(found, network))
+    try:
+        write_atomically(html, shown.encode())
+    except BaseException:
+        as_json.unlink(missing_ok=True)
+        raise
+    return found
 
 
-def _light(analysis: LayerAnalysis) -> LayerAnalysis:
-    """The analysis without its biwhitened matrices: a report draws none, and those of all layers are larger than the network."""
-    parts = {side: getattr(analysis, side) for side in ("biwhitened", "total")}
-    empty = np.empty((0, 0))
-    light = {
-        side: replace(part, biwhitened=replace(part.biwhitened, matrix=empty)) for side, part in parts.items() if part is not None
+def _json(found: Report, network) -> bytes:
+    content = {
+        "schema": SCHEMA,
+        "provenance": found.provenance,
+        "summary": asdict(found.summary),
+        "layers": _rows(found.table),
+        "noise": None if found.noise is None else _rows(found.noise),
+        "skipped": [{"name": name, "shape": list(shape), "reason": reason} for name, shape, reason in network.skipped],
+        "failing": found.failing,
     }
-    if analysis.total is analysis.biwhitened and light:
-        light["total"] = light["biwhitened"]
-    return replace(analysis, **light)
+    return json.dumps(_plain(content), indent=1, ensure_ascii=True, allow_nan=False).encode()
 
 
-def _files(output) -> tuple[Path, Path]:
+def _rows(table) -> list[dict]:
+    return table.to_dict("records")
+
+
+def _plain(value):
+    """Values that JSON knows: numbers of numpy as numbers, nan and infinity as null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _files(output) -> tuple[Path, Path, Path]:
     stem = Path(output) / "report" if Path(output).is_dir() else Path(output)
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
@@ -111,4 +228,9 @@ def _files(output) -> tuple[Path, Path]:
     if not os.access(stem.parent, os.W_OK):
         msg = f"output must be in a folder that can be written to; got {str(output)!r}"
         raise ValueError(msg)
-    return stem.with_name(f"{stem.name}.html"), stem.with_name(f"{stem.name}.csv")
+    html, csv, as_json = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("html", "csv", "json"))
+    for file in (html, csv, as_json):
+        if file.is_dir():
+            msg = f"output must name files, but {str(file)!r} is a folder"
+            raise ValueError(msg)
+    return html, csv, as_json

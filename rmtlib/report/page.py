@@ -2,76 +2,52 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Iterable
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
 
-from ..layer_analysis import LayerAnalysis
+from ..network_summary import NetworkSummary
+from ..text import printable
 from ..weights import Weights
-from .tables import readable, skipped
+from .columns import COLUMNS, cells
+from .heatmap import heat_map
+from .overview import statistics, trends
+from .places import places
+from .tables import left_out
 
-__all__ = ["Picture", "page", "panels"]
-
-DPI = 110
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure as bytes of a PNG, which notebooks show, and the text that stands for it."""
-
-    png: bytes
-    text: str
-
-    @property
-    def base64(self) -> str:
-        """The PNG as a page holds it."""
-        return base64.b64encode(self.png).decode()
-
-    def _repr_png_(self):
-        return self.base64, {"alt": self.text}
+__all__ = ["page"]
 
 
-def panels(analysis: LayerAnalysis) -> Picture:
-    """The four panels of a layer in the book's style, drawn without pyplot: whatever backend it has does not matter.
-
-    Parameters
-    ----------
-    analysis : LayerAnalysis
-
-    Returns
-    -------
-    Picture
-        Its text names the layer and says where information sits.
-    """
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    from .. import figures
-
-    png = io.BytesIO()
-    with mpl.rc_context():
-        figures.set_style()
-        figure = analysis.plot(Figure(figsize=(15, 3.4), layout="constrained"))
-        figure.savefig(png, format="png", dpi=DPI)
-    return Picture(png.getvalue(), f"Spectrum, spacings, number variance and vectors of {analysis.summary}")
-
-
-def page(analyses: Iterable[LayerAnalysis], table, weights: Weights, *, name: str, noise=None) -> str:
+def page(
+    table,
+    weights: Weights,
+    summary: NetworkSummary,
+    origin: Mapping,
+    *,
+    drawn: Mapping[str, str],
+    noise=None,
+    failing: Mapping[str, list] | None = None,
+    beside: tuple[str, ...] = (),
+) -> str:
     """The report as one page of HTML.
 
     Parameters
     ----------
-    analyses : iterable of LayerAnalysis
-        The layers to show with panels, in this order.
     table : pandas.DataFrame
         From `rmtlib.analyse_network`.
     weights : Weights
         What was analysed; what was left out of it is listed.
-    name : str
-        What the page calls the network.
+    summary : NetworkSummary
+        Of the table.
+    origin : mapping
+        From `rmtlib.report.provenance`.
+    drawn : mapping of str to str
+        Panels by layer, from `rmtlib.report.panels`.
     noise : pandas.DataFrame, optional
         The same table of noise.
+    failing : mapping of str to list of (str, float), optional
+        Layers that meet a condition, by the condition.
+    beside : tuple of str
+        Names of the files that lie beside the page.
 
     Returns
     -------
@@ -82,14 +58,26 @@ def page(analyses: Iterable[LayerAnalysis], table, weights: Weights, *, name: st
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__, "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["printable"] = printable
+    standing = places(list(table["layer"]), weights.kinds)
+    layers = [
+        {"name": name, "summary": told.removeprefix(f"{name}: "), "cells": row, "panels": drawn.get(name, "")}
+        for name, told, row in zip(table["layer"], table["summary"], cells(table), strict=True)
+    ]
+    null = [] if noise is None else [{"name": name, "cells": row} for name, row in zip(noise["layer"], cells(noise), strict=True)]
+    used = [i for i, _ in enumerate(COLUMNS, 1) if any(row["cells"][i] for row in (*layers, *null))]
     return environment.get_template("page.html").render(
-        name=name,
-        null=None if noise is None else _shown(noise, "null"),
-        layers=_shown(table, "layers"),
-        panels=[(analysis, panels(analysis)) for analysis in analyses],
-        skipped=skipped(weights, table).set_uuid("skipped").to_html(),
+        name=origin["network"],
+        summary=summary,
+        mean=lambda value, form: "unknown" if math.isnan(value) else form.format(value),
+        heat=heat_map(standing, statistics(table)),
+        trend=trends(table, standing),
+        columns=[(i, COLUMNS[i - 1]) for i in used],
+        null=null,
+        noise_says=[] if noise is None else list(noise["summary"]),
+        layers=layers,
+        skipped=left_out(weights, table),
+        origin=origin,
+        failing=failing or {},
+        beside=beside,
     )
-
-
-def _shown(table, uuid):
-    return {"table": readable(table).set_uuid(uuid).to_html(), "summaries": list(table["summary"])}

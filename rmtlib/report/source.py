@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from .. import checks, runs
@@ -88,7 +88,7 @@ class _Noise(Mapping):
         return len(self._shapes)
 
 
-def noise_like(weights: Mapping[str, Layer], seed: int = 0) -> Mapping[str, Layer]:
+def noise_like(weights: Mapping[str, Layer], seed: int = 0, names: Iterable[str] | None = None) -> Mapping[str, Layer]:
     """The null of a report: one matrix of Gaussian noise for every shape among the layers of a network.
 
     Parameters
@@ -97,6 +97,8 @@ def noise_like(weights: Mapping[str, Layer], seed: int = 0) -> Mapping[str, Laye
         From `rmtlib.load_weights`, of which none is read; layers of another mapping are looked at one by one for their shapes.
     seed : int
         Of the noise.
+    names : iterable of str, optional
+        The layers whose shapes are wanted, by default all.
 
     Returns
     -------
@@ -104,5 +106,7 @@ def noise_like(weights: Mapping[str, Layer], seed: int = 0) -> Mapping[str, Laye
         By names such as ``"noise 512 x 3072"``; a matrix is made when it is asked for.
     """
     seed = checks.integer(seed, "seed", at_least=0)
-    shapes = weights.shapes.values() if isinstance(weights, Weights) else (layer.matrix.shape for layer in weights.values())
+    known = weights.shapes if isinstance(weights, Weights) else None
+    wanted = weights if names is None else names
+    shapes = [weights[name].matrix.shape if known is None else known[name] for name in wanted]
     return _Noise(dict.fromkeys(shapes), seed)

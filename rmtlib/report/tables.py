@@ -1,60 +1,47 @@
-"""Tables of a report for the eye: fewer columns than the CSV, rounded; whatever a file put into a name is shown as text."""
+"""Tables of a report for notebooks: fewer columns than the CSV, rounded; whatever a file put into a name is shown as text."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ..text import printable
 from ..weights import Weights
+from .columns import COLUMNS, cells
 
-__all__ = ["readable", "skipped"]
-
-COLUMNS = {
-    "layer": "layer",
-    "shape": "shape",
-    "levels": "levels",
-    "spacing_calibrated_pvalue": "p",
-    "spacing_qvalue": "q",
-    "spacing_ratio": "gap ratio",
-    "number_variance_ratio": "Σ² / law",
-    "bulk_fraction": "bulk",
-    "outliers": "above",
-    "edge": "largest / edge",
-    "outliers_biwhitened": "above, no sizes",
-    "outliers_below": "below",
-    "input_rejected": "input",
-    "input_rejected_biwhitened": "input, no sizes",
-    "output_rejected": "output",
-    "output_rejected_biwhitened": "output, no sizes",
-}
+__all__ = ["left_out", "readable", "skipped"]
 
 
-def readable(table):
-    """The numbers of `rmtlib.analyse_network` for a page: fewer columns, rounded, without the sentences of ``summary``.
+def readable(table, heads: Sequence[str] | None = None):
+    """The numbers of `rmtlib.analyse_network` for the eye: fewer columns, rounded, without the sentences of ``summary``.
 
     Parameters
     ----------
     table : pandas.DataFrame
+    heads : sequence of str, optional
+        Heads of the columns to show beside layer and shape.
 
     Returns
     -------
     pandas.io.formats.style.Styler
-        p and q are those of the spacings, calibrated; "above" and "below" count the outliers; "largest / edge" compares the
-        largest singular value with the outlier edge, the 99 % quantile of the largest one of noise (Tracy-Widom); "input" and
-        "output" are the shares of the vectors that are rejected at a false discovery rate of 5 %; "no sizes" stands for the
-        matrix without the sizes of the noise in its rows and columns. Whatever a file put into a name is shown as text.
+        A column for each of `rmtlib.report.columns.COLUMNS` of which the table has a value, called by its head; its ``meaning``
+        says what it is.
+
+    Raises
+    ------
+    ValueError
+        If there is no column of one of these heads.
     """
-    view = table.copy()
-    if "levels" not in view:
-        view["levels"] = None
-    if "largest" in view:
-        view["edge"] = view["largest"] / view["outlier_edge"]
-    view["shape"] = [" × ".join(map(str, shape)) if isinstance(shape, tuple) else "" for shape in view["shape"]]
-    view = view[[column for column in COLUMNS if column in view]].rename(columns=COLUMNS)
-    counts = ["levels", "above", "above, no sizes", "below"]
-    shares = ["bulk", "input", "input, no sizes", "output", "output, no sizes"]
-    formats = dict.fromkeys(counts, "{:.0f}") | dict.fromkeys(shares, "{:.0%}")
-    formats |= dict.fromkeys(("p", "q"), "{:.2g}")
-    formats |= {"gap ratio": "{:.3f}", "Σ² / law": "{:.2f}", "largest / edge": "{:.2f}"}
-    style = view.style.hide(axis="index").format({column: formats.get(column) for column in view}, na_rep="", escape="html")
-    return style.set_table_attributes('style="font-size: 0.75rem"').set_properties(["shape"], **{"white-space": "nowrap"})
+    import pandas as pd
+
+    known = [column.head for column in COLUMNS]
+    if unknown := [head for head in heads or () if head not in known]:
+        msg = f"heads must be of {', '.join(known)}; got {unknown[0]!r}"
+        raise ValueError(msg)
+    view = pd.DataFrame(cells(table), columns=["shape", *known])
+    shown = [head for head in known if view[head].any()] if heads is None else heads
+    view = view[["shape", *shown]]
+    view.insert(0, "layer", [printable(name) for name in table["layer"]])
+    return _styled(view)
 
 
 def skipped(weights: Weights, table):
@@ -66,10 +53,18 @@ def skipped(weights: Weights, table):
     """
     import pandas as pd
 
+    return _styled(pd.DataFrame(left_out(weights, table), columns=["tensor", "shape", "left out because"]))
+
+
+def left_out(weights: Weights, table) -> list[tuple[str, str, str]]:
+    """Name, shape and reason of everything that `skipped` shows."""
     rows: list[tuple] = [(name, tuple(shape), reason) for name, shape, reason in weights.skipped]
     for name, shape, summary in zip(table["layer"], table["shape"], table["summary"], strict=True):
         if summary.startswith(f"{name}: not analysed: "):
-            rows.append((name, shape or "", summary.removeprefix(f"{name}: ")))
-    view = pd.DataFrame(rows, columns=["tensor", "shape", "left out because"])
-    view["shape"] = [" × ".join(map(str, shape)) for shape in view["shape"]]
-    return view.style.hide(axis="index").format(escape="html")
+            rows.append((name, shape if isinstance(shape, tuple | list) else (), summary.removeprefix(f"{name}: ")))
+    return [(printable(name), " × ".join(map(str, shape)), printable(reason)) for name, shape, reason in rows]
+
+
+def _styled(view):
+    style = view.style.hide(axis="index").format(escape="html")
+    return style.set_table_attributes('style="font-size: 0.75rem"').set_properties(["shape"], **{"white-space": "nowrap"})

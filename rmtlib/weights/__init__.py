@@ -16,8 +16,10 @@ Matrices are read one at a time, so that memory follows the largest tensor and n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -26,6 +28,7 @@ from .. import checks
 from . import pretrained
 from .composite import combine
 from .layers import Plan, plan_layers
+from .origin import Origin
 from .sources import open_source
 from .tensors import Skipped, Tensor, WeightsError, called, read_floats
 from .tied import name_tied
@@ -63,8 +66,8 @@ class Layer:
 class Weights(Mapping):
     """Weight matrices by name, read when they are asked for: ``weights["dense2"].matrix``.
 
-    Names, ``len``, ``shapes`` and ``skipped`` come from headers, and read no tensor. Indexing reads one; iterating over
-    ``values()`` or ``items()`` reads one after another and keeps none. The file must stay where it is.
+    Names, ``len``, ``shapes``, ``kinds`` and ``skipped`` come from headers, and read no tensor. Indexing reads one; iterating
+    over ``values()`` or ``items()`` reads one after another and keeps none. The file must stay where it is.
 
     A tensor with nan or infinite entries is found when it is read: that raises a `WeightsError` with its name, and from then on
     it is not among the layers but in ``skipped``.
@@ -75,9 +78,14 @@ class Weights(Mapping):
         ``(name, shape, reason)`` of every tensor that gives no matrix.
     shapes : dict of str to tuple of int
         ``(n_out, n_in)`` of every matrix.
+    kinds : dict of str to str
+        Kind of every matrix, as in `Layer`.
+    origin : rmtlib.weights.origin.Origin or None
+        The file or folder that they are read from; None for weights in memory.
     """
 
-    def __init__(self, plans: list[Plan], skipped: list[Skipped]):
+    def __init__(self, plans: list[Plan], skipped: list[Skipped], origin: Origin | None = None):
+        self.origin = origin
         self._plans = {plan.layer + suffix: (plan, rows) for plan in plans for suffix, rows in plan.blocks}
         self._skipped = list(skipped)
         self._not_finite: dict[str, str] = {}
@@ -107,6 +115,10 @@ class Weights(Mapping):
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
         return {name: (rows.stop - rows.start, plan.map.shape[1]) for name, (plan, rows) in self._plans.items()}
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        return {name: plan.map.kind for name, (plan, _) in self._plans.items()}
 
     def tensor(self, name: str) -> Tensor:
         """What the source says of the tensor that holds a layer: its name, shape and dtype there.
@@ -284,13 +296,16 @@ def load_weights(
     if not opened.tensors:
         msg = f"{called(path_or_model)} holds no tensors"
         raise WeightsError(msg)
-    plans, skipped = plan_layers(
-        combine(name_tied(opened.tensors), opened.config),
-        config=opened.config,
-        groups=groups,
-        layout=layout,
-        split_qkv=split_qkv,
-        split_gates=split_gates,
-        min_levels=min_levels,
-    )
-    return Weights(plans, skipped)
+    options: dict = {
+        "groups": groups,
+        "layout": layout,
+        "split_qkv": split_qkv,
+        "split_gates": split_gates,
+        "min_levels": min_levels,
+    }
+    plans, skipped = plan_layers(combine(name_tied(opened.tensors), opened.config), config=opened.config, **options)
+    path, origin = getattr(path_or_model, "weights_file", path_or_model), None
+    if isinstance(path, str | os.PathLike):
+        files = tuple(file.absolute() for file in opened.files)
+        origin = Origin(Path(path).absolute(), {"initial": initial, **options}, files)
+    return Weights(plans, skipped, origin)

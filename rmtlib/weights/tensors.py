@@ -114,6 +114,8 @@ class Tensor:
         Gives the stored array in its place, in memory or mapped from a file, without reading it; None where there is no such way.
     copies : tuple of str
         Names of tensors that hold the same bytes.
+    file : pathlib.Path or None
+        The file that holds it, if it lies in one.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Tensor:
     skip: str | None = None
     view: Callable[[], np.ndarray] | None = None
     copies: tuple[str, ...] = ()
+    file: Path | None = None
 
     @property
     def size(self) -> int:

@@ -1,0 +1,177 @@
+"""A scan beside torch's singular values, Spectrum's computation and weightwatcher; its memory; and one dask worker against two.
+
+Usage: python benchmarks/scan.py [time memory cluster] [--shape 11008 4096] [--rounds 1] [--threads 2]
+
+time      `rmtlib.scan` of noise, and of noise with 16 directions, over `torch.linalg.svdvals` in float32 of the same matrix
+          (targets: 1.3 without sizes, 2.7 with them, on noise); beside it Spectrum's computation, which is those values, their
+          quartiles and two sums, and weightwatcher where it is installed (pip install -r requirements-bench.txt).
+memory    peak of `rmtlib scan` on a sharded bfloat16 checkpoint of 2 GB with matrices of the shape, written to a temporary folder
+          (target: 1.5 GB); it scans three layers, as the peak is that of the largest.
+cluster   24 layers of 1024 x 1024 on one dask worker of one thread and on two, start-up excluded (target: 1.6 times as fast).
+
+Contenders take turns in every round. Ratios of medians are what counts.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+PEAK = """
+import resource, sys
+from rmtlib.cli import main
+status = main(sys.argv[1:])
+print("PEAK", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+sys.exit(status)
+"""
+
+
+def noise(shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32) * np.float32(0.02)
+
+
+def with_directions(shape, count=16, strength=5.0):
+    rng = np.random.default_rng(1)
+    left, right = (np.linalg.qr(rng.standard_normal((side, count)))[0] for side in shape)
+    size = strength * 0.02 * (shape[0] * shape[1]) ** 0.25
+    return noise(shape) + (size * left @ right.T).astype(np.float32)
+
+
+def seconds(call):
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def spectrum_number(W):
+    """What Spectrum computes of a layer."""
+    import torch
+
+    S = torch.linalg.svdvals(torch.from_numpy(W))
+    lower, upper = torch.quantile(S, torch.tensor([0.25, 0.75]))
+    threshold = (upper - lower) / 1.349 * (1 + np.sqrt(min(W.shape) / max(W.shape)))
+    below = S[S <= threshold].sum()
+    return float(S[S > threshold].sum() / below / S[0]) if below else np.inf
+
+
+def weightwatcher_of(W):
+    import torch
+    import weightwatcher
+
+    layer = torch.nn.Linear(*W.shape[::-1], bias=False)
+    layer.weight.data = torch.from_numpy(W)
+    return weightwatcher.WeightWatcher(model=torch.nn.Sequential(layer)).analyze(plot=False)
+
+
+def measure_time(options):
+    import importlib.util
+
+    import torch
+
+    import rmtlib
+
+    torch.set_num_threads(options.threads)
+    for what, W in (("noise", noise(options.shape)), ("16 directions", with_directions(options.shape))):
+        contenders = {
+            "torch.linalg.svdvals, float32": lambda W=W: torch.linalg.svdvals(torch.from_numpy(W)),
+            "rmtlib.scan without sizes": lambda W=W: rmtlib.scan({"w": W}, biwhiten=False, workers=1, progress=False),
+            "rmtlib.scan": lambda W=W: rmtlib.scan({"w": W}, workers=1, progress=False),
+            "Spectrum's number": lambda W=W: spectrum_number(W),
+        }
+        if options.weightwatcher and importlib.util.find_spec("weightwatcher"):
+            contenders["weightwatcher"] = lambda W=W: weightwatcher_of(W)
+        times: dict = {name: [] for name in contenders}
+        for _ in range(options.rounds):
+            for name, call in contenders.items():
+                times[name].append(seconds(call))
+        first = np.median(times["torch.linalg.svdvals, float32"])
+        print(f"{options.shape[0]} x {options.shape[1]}, {what}, {options.threads} threads")
+        for name, found in times.items():
+            print(f"  {name:<32} {np.median(found):7.2f} s  {np.median(found) / first:5.2f}", flush=True)
+
+
+def measure_memory(options):
+    n, m = options.shape
+    count, a_shard = -(-2 * 10**9 // (2 * n * m)), 4
+    with tempfile.TemporaryDirectory() as folder:
+        rng, index = np.random.default_rng(0), {}
+        for first in range(0, count, a_shard):
+            shard = f"model-{first:05d}.safetensors"
+            names = [f"model.layers.{i}.mlp.up_proj.weight" for i in range(first, min(first + a_shard, count))]
+            write_bfloat16(Path(folder) / shard, names, (n, m), rng)
+            index |= dict.fromkeys(names, shard)
+        (Path(folder) / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+        size = sum(path.stat().st_size for path in Path(folder).iterdir()) / 1e9
+        command = [sys.executable, "-c", PEAK, "scan", folder, "-o", f"{folder}/scan", "--workers", "2", "--layers", r"\.[012]\."]
+        start = time.perf_counter()
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    peak = float(done.stdout.split("PEAK")[1])
+    print(f"memory: {size:.1f} GB in {count} matrices of {n} x {m}, three scanned in {time.perf_counter() - start:.0f} s")
+    print(f"  peak {peak:.2f} GB (target: 1.5)", flush=True)
+
+
+def write_bfloat16(path, names, shape, rng):
+    """A safetensors file of random bfloat16 numbers, the upper halves of float32, which numpy has no name for."""
+    size, header = 2 * shape[0] * shape[1], {}
+    for i, name in enumerate(names):
+        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [i * size, (i + 1) * size]}
+    text = json.dumps(header).encode()
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for _ in names:
+            (rng.standard_normal(shape, dtype=np.float32).view(np.uint32) >> 16).astype(np.uint16).tofile(file)
+
+
+def measure_cluster(options):
+    from dask.distributed import Client, LocalCluster
+    from safetensors.numpy import save_file
+
+    import rmtlib
+    from rmtlib.cluster import ONE_THREAD
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "net.safetensors"
+        save_file({f"block.{i}.weight": noise((1024, 1024), i) for i in range(24)}, path)
+        weights = rmtlib.load_weights(path)
+        times: dict = {1: [], 2: []}
+        for _ in range(options.rounds):
+            for workers, found in times.items():
+                local = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None, "env": ONE_THREAD}
+                with LocalCluster(n_workers=workers, **local) as cluster:
+                    address = cluster.scheduler_address
+                    with Client(address) as client:
+                        client.run(warm_up)
+                    found.append(seconds(lambda address=address: rmtlib.scan(weights, scheduler=address, progress=False)))
+    medians = {workers: np.median(found) for workers, found in times.items()}
+    print(f"cluster: 24 layers of 1024 x 1024 in {medians[1]:.1f} s on one worker, {medians[2]:.1f} s on two")
+    print(f"  {medians[1] / medians[2]:.2f} times as fast (target: 1.6)", flush=True)
+
+
+def warm_up():
+    import numpy as np
+
+    import rmtlib
+
+    rmtlib.scan({"w": np.random.default_rng(0).standard_normal((128, 100))}, progress=False)
+
+
+if __name__ == "__main__":
+    parts = {"time": measure_time, "memory": measure_memory, "cluster": measure_cluster}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", default=list(parts), metavar="PART", help="time, memory, cluster (default: all)")
+    parser.add_argument("--shape", nargs=2, type=int, default=(11008, 4096))
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--no-weightwatcher", dest="weightwatcher", action="store_false", help="it takes minutes")
+    arguments = parser.parse_args()
+    if os.environ.get("OPENBLAS_NUM_THREADS") != str(arguments.threads):  # numpy reads it when it is imported
+        environment = os.environ | {f"{library}_NUM_THREADS": str(arguments.threads) for library in ("OMP", "OPENBLAS", "MKL")}
+        sys.exit(subprocess.run([sys.executable, *sys.argv], env=environment).returncode)
+    for part in arguments.parts:
+        parts[part](arguments)

@@ -1,0 +1,92 @@
+r"""How long layers will take and how much memory a worker needs, before anything is read: an estimate from shapes.
+
+The unit of time is the decomposition of an n x m matrix by its Gram matrix in float64, :math:`nm^2 + \frac{16}{3} m^3` operations
+if those of the second part count four times, which run at a quarter of the speed. How fast this processor is, is measured once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import nullcontext
+
+import numpy as np
+
+from . import checks, gram, parallel
+from .layer_table import chosen_layers
+from .weights import Weights
+
+__all__ = ["estimate"]
+
+PROBE = 1024  # rows and columns of the noise that is timed
+UNITS = {("scan", False): 1.15, ("scan", True): 2.4, ("analysis", False): 4.5, ("analysis", True): 9.0}
+SINGLE = 0.6  # of the time in float64, where a scan may use float32
+TALL = 1.5  # aspect ratio from which it usually may
+
+
+def estimate(weights: Mapping, *, layers: str | None = None, biwhiten: bool = True, what: str = "scan"):
+    """Estimate time and memory of every layer.
+
+    Parameters
+    ----------
+    weights : mapping of str to Layer or array
+        From `rmtlib.load_weights`, of which none is read.
+    layers : str, optional
+        A regular expression, as in `rmtlib.analyse_network`.
+    biwhiten : bool
+        With sizes taken out.
+    what : {"scan", "analysis"}
+        For `rmtlib.scan` or for `rmtlib.analyse_network`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``layer, shape``; ``seconds`` on one processor, good to a factor of two for noise and twice as long where many directions
+        are found; ``gigabytes`` that a worker needs for the layer beside the 0.2 of the program.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or ``layers`` is found in no name.
+    """
+    import pandas as pd
+
+    checks.choice(what, "what", ("scan", "analysis"))
+    checks.choice(biwhiten, "biwhiten", (True, False))
+    names = chosen_layers(weights, layers)
+    shapes = weights.shapes if isinstance(weights, Weights) else {n: parallel.matrix_of(weights[n]).shape for n in names}
+    unit = _seconds_an_operation()
+    rows = []
+    for name in names:
+        n, m = max(shapes[name]), min(shapes[name])
+        single = what == "scan" and n * m >= gram.SINGLE_FROM and n >= TALL * m
+        seconds = unit * _operations(n, m) * UNITS[what, biwhiten] * (SINGLE if single else 1)
+        rows.append({"layer": name, "shape": shapes[name], "seconds": seconds, "gigabytes": _bytes(n, m, what) / 1e9})
+    return pd.DataFrame(rows)
+
+
+def _operations(n, m):
+    return n * m**2 + 16 / 3 * m**3
+
+
+def _bytes(n, m, what):
+    if what == "analysis":
+        return 21 * n * m + 12 * m**2
+    return 4 * n * m + max(2 * n * m, 8 * m**2 + 16 * min(n, gram.ROWS) * m)
+
+
+def _seconds_an_operation():
+    try:
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        limits = nullcontext()
+    else:
+        limits = threadpool_limits(limits=1, user_api="blas")
+    W = np.random.default_rng(0).standard_normal((PROBE, PROBE))
+    times = []
+    with limits:
+        for _ in range(2):
+            start = time.perf_counter()
+            gram.decomposed(W)
+            times.append(time.perf_counter() - start)
+    return min(times) / _operations(PROBE, PROBE)

@@ -1,0 +1,211 @@
+"""Which layers, and a table that an interruption does not lose: of a scan and of an analysis."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from safetensors.numpy import save_file
+
+import rmtlib
+from rmtlib import ensembles, layer_table, wording
+from rmtlib.cli import main
+from rmtlib.layer_table import chosen_layers
+from rmtlib.network import analyse_network
+
+NAMES = ("=1+1", "block.1\n\x1b[31m", "block.2", "head", "it's")
+
+
+@pytest.fixture
+def network(tmp_path):
+    return written(tmp_path / "net.safetensors")
+
+
+def written(path, seed=0):
+    tensors = {f"{name}.weight": ensembles.gaussian((120, 100), [seed, i]) for i, name in enumerate(NAMES)}
+    save_file({name: tensor.astype("float32") for name, tensor in tensors.items()}, path)
+    return path
+
+
+def compared(csv):
+    return pd.read_csv(csv).drop(columns="seconds", errors="ignore")
+
+
+def count_work(monkeypatch, module, function):
+    seen, work = [], getattr(module, function)
+    monkeypatch.setattr(module, function, lambda name, *args, **kwargs: seen.append(name) or work(name, *args, **kwargs))
+    return seen
+
+
+def test_layers_are_those_in_whose_name_the_expression_is_found(network):
+    weights = rmtlib.load_weights(network)
+    assert chosen_layers(weights) == sorted(NAMES)
+    assert chosen_layers(weights, "block") == ["block.1\n\x1b[31m", "block.2"]
+    assert analyse_network(weights, layers="^head|2$", progress=False)["layer"].tolist() == ["block.2", "head"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ("(", r"layers must be a regular expression, such as 'attn\|mlp'; got '\('"),
+        (3, r"layers must be a regular expression, .*; got 3"),
+        (
+            "tail",
+            r"layers must be found in the name of a layer; 'tail' is in none of the 5: =1\+1, block.1\\n\\x1b\[31m, block.2",
+        ),
+    ],
+)
+def test_an_expression_that_is_none_or_found_nowhere_is_refused(layers, message, network):
+    with pytest.raises(ValueError, match=message):
+        rmtlib.scan(rmtlib.load_weights(network), layers=layers, progress=False)
+
+
+@pytest.mark.parametrize("call", [rmtlib.scan, analyse_network])
+def test_a_resumed_table_is_that_of_one_go_and_works_on_the_other_layers_only(call, network, tmp_path, monkeypatch):
+    weights = rmtlib.load_weights(network)
+    whole = call(weights, csv=tmp_path / "whole.csv", progress=False)
+    call(weights, csv=tmp_path / "parts.csv", layers="block", progress=False)
+    module = sys.modules[call.__module__]
+    seen = count_work(monkeypatch, module, "_row" if call is rmtlib.scan else "_analysed")
+    resumed = call(weights, csv=tmp_path / "parts.csv", resume=True, progress=False)
+    assert sorted(seen) == sorted(set(NAMES) - {"block.1\n\x1b[31m", "block.2"})
+    pd.testing.assert_frame_equal(*(table.drop(columns="seconds", errors="ignore") for table in (resumed, whole)))
+    pd.testing.assert_frame_equal(compared(tmp_path / "parts.csv"), compared(tmp_path / "whole.csv"))
+    assert [path.name for path in tmp_path.glob("*.part")] == []
+    assert call(weights, csv=tmp_path / "parts.csv", resume=True, progress=False)["layer"].tolist() == sorted(NAMES)
+    assert len(seen) == 3
+
+
+def test_spacings_that_are_not_the_goes_are_told_once_after_resuming(tmp_path):
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.standard_normal((n, 300)))[0] for n in (400, 300))
+    poisson = (left * np.cumsum(rng.exponential(size=300)) / 300) @ right.T
+    save_file({"a.weight": poisson, "b.weight": rng.standard_normal((400, 300))}, tmp_path / "net.safetensors")
+    weights = rmtlib.load_weights(tmp_path / "net.safetensors")
+    whole = analyse_network(weights, csv=tmp_path / "table.csv", progress=False)
+    again = analyse_network(weights, csv=tmp_path / "table.csv", resume=True, progress=False)
+    assert "spacings that are not the GOE's" in whole["summary"][0]
+    pd.testing.assert_frame_equal(whole, again)
+
+
+@pytest.mark.parametrize("rest", ["", "; the entries lie on a grid"])
+@pytest.mark.parametrize("said", [wording.NOTHING, "3 levels above the bulk"])
+def test_words_about_spacings_can_be_taken_back(said, rest):
+    summary = f"a (b): {said}{rest}"
+    assert wording.without_spacings(wording.with_spacings(summary, "a (b)", 0.001), "a (b)") == summary
+    assert wording.without_spacings(summary, "a (b)") == summary
+
+
+def test_rows_of_other_parameters_and_of_layers_that_failed_are_done_again(network, tmp_path, monkeypatch):
+    weights, csv = rmtlib.load_weights(network), tmp_path / "scan.csv"
+    rmtlib.scan(weights, csv=csv, biwhiten=False, progress=False)
+    table = rmtlib.scan(weights, csv=csv, resume=True, progress=False)
+    assert table["outliers_biwhitened"].notna().all()
+    cells = pd.read_csv(csv, dtype=str)
+    cells.loc[cells["layer"] == "block.2", cells.columns[1:-3]] = ""
+    cells.to_csv(csv, index=False)
+    seen = count_work(monkeypatch, sys.modules["rmtlib.scan"], "_row")
+    assert rmtlib.scan(weights, csv=csv, resume=True, progress=False)["levels"].notna().all()
+    assert seen == ["block.2"]
+
+
+def test_a_csv_of_another_file_is_refused_and_stays_as_it_is(network, tmp_path, capsys):
+    csv = tmp_path / "scan.csv"
+    rmtlib.scan(rmtlib.load_weights(network), csv=csv, progress=False)
+    before, other = csv.read_bytes(), written(tmp_path / "other.safetensors", seed=1)
+    assert main(["scan", str(other), "-o", str(tmp_path / "scan"), "--resume"]) == 2
+    assert "scan.csv' is of another file, or the file has changed since (header, size or time)" in capsys.readouterr().err
+    os.utime(network, ns=(1, 1))
+    assert main(["scan", str(network), "-o", str(tmp_path / "scan"), "--resume"]) == 2
+    assert csv.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "holds no rows"),
+        (b"a,b\n1,2\n", "holds no rows that could be resumed"),
+        (b"\xff\xfe\x00", "cannot be read to resume"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused(content, message, network, tmp_path):
+    csv = tmp_path / "scan.csv"
+    csv.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        rmtlib.scan(rmtlib.load_weights(network), csv=csv, resume=True, progress=False)
+
+
+def test_resuming_needs_a_csv_and_a_file(network, tmp_path):
+    with pytest.raises(ValueError, match="resume needs csv"):
+        rmtlib.scan(rmtlib.load_weights(network), resume=True, progress=False)
+    with pytest.raises(ValueError, match="resume needs weights of a file or folder"):
+        rmtlib.scan({"fc": np.eye(20)}, resume=True, csv=tmp_path / "scan.csv", progress=False)
+    with pytest.raises(ValueError, match="csv must be a file that can be written"):
+        rmtlib.scan({"fc": np.eye(20)}, csv=tmp_path, progress=False)
+
+
+def test_values_come_back_from_a_csv_as_they_were(tmp_path):
+    rows = [
+        {"layer": "'a", "shape": (3, 4), "levels": 3, "x": 0.1 + 0.2, "ok": True, "none": None, "up": np.inf, "missing": "=x"}
+    ]
+    layer_table._write(rows, {"file": "f", "parameters": "p"}, tmp_path / "table.csv")
+    stamps = {"file": "f", "parameters": "p"}
+    assert layer_table._resumed(tmp_path / "table.csv", ["'a"], stamps, dict) == {"'a": rows[0]}
+
+
+def test_a_fingerprint_changes_with_header_size_and_time_of_any_shard(tmp_path):
+    shards = {f"model-{i}.safetensors": written(tmp_path / f"model-{i}.safetensors", i) for i in (1, 2)}
+    for i, (shard, path) in enumerate(shards.items()):
+        save_file({f"w{i}.weight": np.eye(40, dtype=np.float32) + i}, path)
+        assert path.name == shard
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"w0.weight": "model-1.safetensors", "w1.weight": "model-2.safetensors"}}')
+    seen = [rmtlib.load_weights(tmp_path).origin.fingerprint()]
+    assert rmtlib.load_weights(index).origin.fingerprint() == seen[0]
+    stat = (tmp_path / "model-2.safetensors").stat()
+    for change in (
+        lambda path: os.utime(path, ns=(1, 1)),
+        lambda path: save_file({"w1.weight": np.eye(40, 41, dtype=np.float32)}, path),
+        lambda path: (save_file({"w1.weight": np.eye(41, 40, dtype=np.float32)}, path), os.utime(path, ns=(2, 2))),
+    ):
+        change(tmp_path / "model-2.safetensors")
+        seen.append(rmtlib.load_weights(tmp_path).origin.fingerprint())
+    assert len(set(seen)) == 4
+    assert stat.st_size > 0
+    assert rmtlib.load_weights({"fc.weight": np.eye(20)}).origin is None
+
+
+KILLED = """
+import sys, time
+from rmtlib import layer_table
+from rmtlib.cli import main
+
+write = layer_table._write
+
+def stop_here(rows, *args):
+    write(rows, *args)
+    print(len(rows), flush=True)
+    time.sleep(60)
+
+layer_table._write = stop_here
+main(sys.argv[1:])
+"""
+
+
+def test_a_command_killed_five_times_ends_with_the_table_of_one_go(network, tmp_path):
+    arguments = ["scan", str(network), "-o", str(tmp_path / "scan"), "--resume", "--workers", "2"]
+    for rows in range(1, 6):
+        with subprocess.Popen([sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout.readline() == f"{rows}\n"
+            process.send_signal(signal.SIGKILL)
+        assert process.returncode == -signal.SIGKILL
+    assert main(arguments) == 0
+    rmtlib.scan(rmtlib.load_weights(network), csv=tmp_path / "whole.csv", progress=False)
+    pd.testing.assert_frame_equal(compared(tmp_path / "scan.csv"), compared(tmp_path / "whole.csv"))
+    assert sorted(path.name for path in Path(tmp_path).iterdir()) == ["net.safetensors", "scan.csv", "scan.json", "whole.csv"]
