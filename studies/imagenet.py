@@ -17,7 +17,7 @@ from . import packages
 from .layers import LevelStatistics
 from .other_networks import PANELS
 from .power import any_below, surmise_verdict, without_rejection
-from .regimes import REJECTS_NONE
+from .randomness import PAPER_LEVEL
 
 __all__ = [
     "COMMAND",
@@ -242,7 +242,7 @@ def layer_outcomes(table: pd.DataFrame, *, a: int = 15, draws: int = 100, rng=0)
             found["vgg16-power"] = 100 * power
             scipys = rows["p, scipy"].astype(float)
             found["vgg16-n4"] = Outcome(surmise_verdict(scipys, p), smallest=scipys.min(), calibrated=p.min())
-            found["vgg16-fails"] = 100 * any_below(levels, REJECTS_NONE, calibrated=False, draws=draws, a=a, rng=rng)
+            found["vgg16-fails"] = 100 * any_below(levels, PAPER_LEVEL, calibrated=False, draws=draws, a=a, rng=rng)
     found["T1"] = Untested(f"the paper's cells are lost; for ours: {PANELS['minialexnet'].command}")
     return found
 

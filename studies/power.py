@@ -10,7 +10,7 @@ import numpy as np
 import rmtlib
 from rmtlib import null_laws
 
-from .regimes import REJECTS_NONE
+from .randomness import PAPER_LEVEL
 
 __all__ = ["any_below", "partly_independent", "surmise_verdict", "without_rejection"]
 
@@ -132,4 +132,4 @@ def surmise_verdict(scipys, calibrated, *, level: float = 0.05) -> str:
     calibrated = np.asarray(calibrated, dtype=float)
     if calibrated.min() < level / len(calibrated):
         return "not reproduced"
-    return "reproduced" if np.min(scipys) > REJECTS_NONE else "inconclusive"
+    return "reproduced" if np.min(scipys) > PAPER_LEVEL else "inconclusive"
