@@ -11,6 +11,7 @@ import contextlib
 import faulthandler
 import io
 import json
+import shutil
 import sys
 import tempfile
 import time
@@ -28,6 +29,16 @@ from .builders import gaussian
 
 ENDS = ("read", "refused")
 KINDS = ("flip", "cut", "insert", "zeros", "ones", "repeat", "number")
+QUANTISED = (  # one of each layout of tests/reference/quantised
+    *(
+        "bitnet_bitlinear",
+        "bitsandbytes_nf4_nested",
+        "compressed_nvfp4_pack_quantized_4",
+        "compressed_pack_quantized_3",
+        "gptq_3",
+    ),
+    *("hqq_3", "mlx_affine_3", "mlx_nvfp4_4", "quanto_qint4", "quanto_qint8"),
+)
 SECONDS = 5
 MEMORY = 200 * 10**6  # and ten times the file's size
 NUMBERS = (0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**32 - 1, 2**40, 2**62, 2**64 - 1)
@@ -94,6 +105,10 @@ def small_files(folder: Path) -> dict[str, Path]:
     files["a.msgpack"] = folder / "a.msgpack"
     packed = msgpack.ExtType(1, msgpack.packb(((20, 30), "float32", arrays["fc.weight"].tobytes())))
     files["a.msgpack"].write_bytes(msgpack.packb({"params": {"Dense_0": {"kernel": packed}}}))
+    reference = Path(__file__).parent / "reference" / "quantised"
+    for name in QUANTISED:
+        files[name] = folder / name / "model.safetensors"
+        shutil.copytree(reference / name, folder / name)
     sharded = builders.sharded(folder / "shards", arrays)
     files["model.safetensors.index.json"] = sharded / "model.safetensors.index.json"
     return files
@@ -166,6 +181,11 @@ def forget_peak() -> int:
     return peak()
 
 
+def copy_of(path: Path) -> Path:
+    """Where a damaged copy lies: beside the whole file, whose configuration it shares."""
+    return path.with_name(f"damaged-{path.name}")
+
+
 def try_copy(content: bytes, path: Path) -> tuple[str, float, int]:
     """How a copy ended ("read", "refused", or what went wrong), the seconds and the bytes that it took."""
     path.write_bytes(content)
@@ -200,19 +220,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz_weights", description=__doc__.partition("\n")[0])
     parser.add_argument("copies", type=int, help="how many damaged copies to read")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="a word in the names of the formats that are damaged")
     parser.add_argument("--keep", type=Path, help="a folder for the copies that went wrong")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         files = small_files(Path(folder))
         for path in files.values():
             read_all(path)
-        names, worst, wrong = sorted(files), Counter(), []
+        names, worst, wrong = sorted(name for name in files if options.only in name), Counter(), []
         for i in range(options.copies):
             name = names[i % len(names)]
             strokes, inside = random_strokes(np.random.default_rng([options.seed, i]))
             content = damaged(files[name], strokes, inside)
             print(f"{options.seed} {i} {name}", file=sys.stderr, end="\r")
-            end, seconds, memory = try_copy(content, files[name].with_name(f"damaged-{name}"))
+            end, seconds, memory = try_copy(content, copy_of(files[name]))
             worst["milliseconds"] = max(worst["milliseconds"], round(1000 * seconds))
             worst["bytes"] = max(worst["bytes"], memory)
             worst[end] += 1

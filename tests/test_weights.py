@@ -3,8 +3,10 @@ import gc
 import importlib
 import json
 import pickle
+import tomllib
 import tracemalloc
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,7 +106,7 @@ def test_kinds_follow_from_dimensions_and_names():
         "blocks.0.mlp.fc1.weight": "dense",
         "lm_head.weight": "dense",
     }
-    weights = load_weights({name: gaussian(64, 64) for name in names})
+    weights = load_weights({name: (i + 1) * gaussian(64, 64) for i, name in enumerate(names)})
     assert {name: weights[name.removesuffix(".weight")].kind for name in names} == names
     weights = load_weights({"patch_embed.proj.weight": gaussian(64, 3, 8, 8), "pos_embed": gaussian(1, 65, 64)})
     assert [(layer.kind, layer.matrix.shape) for layer in weights.values()] == [
@@ -762,14 +764,19 @@ def test_layout_overrides_the_guess():
     np.testing.assert_array_equal(load_weights({"a/kernel": array}, layout="torch")["a"].matrix, array)
 
 
-@pytest.mark.parametrize(("suffix", "package"), [("pt", "torch"), ("h5", "h5py"), ("onnx", "onnx")])
-def test_a_missing_package_is_named_with_the_remedy(tmp_path, monkeypatch, suffix, package):
+@pytest.mark.parametrize(
+    ("suffix", "package", "extra"),
+    [("pt", "torch", "learning"), ("h5", "h5py", "keras"), ("onnx", "onnx", "onnx"), ("gguf", "gguf", "gguf")]
+    + [("msgpack", "msgpack", "flax")],
+)
+def test_a_missing_package_is_named_with_the_extra_that_brings_it(tmp_path, monkeypatch, suffix, package, extra):
     def missing(name):
         raise ImportError(name)
 
     monkeypatch.setattr(importlib, "import_module", missing)
     (tmp_path / f"a.{suffix}").write_bytes(b"anything")
-    with pytest.raises(
-        WeightsError, match=rf"needs {package}, which cannot be imported; install {package}, or save the weights as .safe"
-    ):
+    remedy = rf'install it by pip install "rmtlib\[{extra}\]", or save the weights as .safetensors'
+    with pytest.raises(WeightsError, match=f"needs {package}, which cannot be imported; {remedy}"):
         load_weights(tmp_path / f"a.{suffix}")
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert any(requirement.startswith(package) for requirement in project["optional-dependencies"][extra])

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn.utils import parametrizations, prune
 
 from rmtlib.filtering import filter_network
 from rmtlib.weights import load_weights
+from rmtlib.weights.tensors import Tensor
+from rmtlib.weights.tied import name_tied
 
 from .builders import gaussian
 
@@ -187,7 +190,33 @@ def test_adapters_that_are_no_products_are_reasons():
         found = reasons(pair | more)
         assert text in found["fc.lora_A"]
         assert found["fc.lora_A"] == found["fc.lora_B"]
-    assert "no LoRA pair" in reasons({"fc.hada_w1_a": gaussian(20, 4)})["fc.hada_w1_a"]
+    others = [
+        "fc.hada_w1_a",
+        "fc.lokr_w1",
+        "fc.ia3_l.default",
+        "model.vera_A",
+        "fc.oft_R.weight",
+        "fc.hra_u",
+        "fc.lora_E.default",
+    ]
+    for name in others:
+        assert set(reasons({name: gaussian(20, 4)}).values()) == {
+            "part of an adapter that is no LoRA pair: merge it into its network first"
+        }
+    found = reasons({"fc.lora_A": gaussian(4, 30), "fc.lora_B": gaussian(20, 4), "fc.lora_E": gaussian(4, 1)})
+    assert "as AdaLoRA has singular values between them" in found["fc.lora_A"]
+    for lonely in ("fc.lora_A.weight", "fc.lora_B.default", "unet_q.lora_down.weight"):
+        assert set(reasons({lonely: gaussian(20, 4)}).values()) == {"a factor of an adapter, whose other factor is missing"}
+
+
+def test_a_pair_for_a_stack_of_experts_is_not_the_sum_of_their_products(tmp_path):
+    """PEFT keeps the factors of all experts below one another: B A would add the updates of all."""
+    pair = {"experts.lora_A.weight": gaussian(8, 30), "experts.lora_B.weight": gaussian(20, 8)}
+    folder = adapter(tmp_path / "a", pair, {"r": 4, "lora_alpha": 4, "target_parameters": ["experts.down_proj"]})
+    assert "has the rank 8 where its configuration says 4" in reasons(folder)["experts.lora_A"]
+    for pattern, text in (({"experts": 8}, "alpha / r times B A"), ({"e.*s": 8}, "LoRA")):
+        folder = adapter(tmp_path / "a", pair, {"r": 4, "lora_alpha": 4, "rank_pattern": pattern})
+        assert text in only(folder).ground
 
 
 # Quantised weights: packed here by the formulas of their packages, and compared with what those dequantise to
@@ -198,7 +227,10 @@ def packed(q, bits, axis):
     q = np.moveaxis(q, axis, -1).astype(np.uint64)
     words = np.zeros((*q.shape[:-1], q.shape[-1] * bits // 32), np.uint64)
     for i in range(q.shape[-1]):
-        words[..., i * bits // 32] |= q[..., i] << np.uint64(i * bits % 32)
+        word, shift = divmod(i * bits, 32)
+        words[..., word] |= q[..., i] << np.uint64(shift)
+        if shift + bits > 32:
+            words[..., word + 1] |= q[..., i] >> np.uint64(32 - shift)
     return np.ascontiguousarray(np.moveaxis(words.astype(np.uint32).view(np.int32), -1, axis))
 
 
@@ -209,7 +241,7 @@ def stored(tmp_path, tensors, **configs):
     return tmp_path / "model.safetensors"
 
 
-@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
 @pytest.mark.parametrize("version", [1, 2])
 def test_gptq(bits, version, tmp_path):
     rng = np.random.default_rng(bits)
@@ -347,6 +379,80 @@ def test_mxfp4_experts(tmp_path):
         np.testing.assert_allclose(weights[f"experts.gate_up_proj#{e}"].matrix, expected[e])
 
 
+REFERENCE = Path(__file__).parent / "reference" / "quantised"
+PRODUCTS = np.load(REFERENCE / "products.npz")
+
+
+@pytest.mark.parametrize("name", sorted(set(PRODUCTS.files) - {"x"}))
+def test_a_layer_that_its_package_quantised_gives_the_package_s_own_product(name):
+    layer = only(REFERENCE / name)
+    x = PRODUCTS["x"][:, : layer.matrix.shape[1]]
+    # llm-compressor dequantises NVFP4 in bfloat16.
+    np.testing.assert_allclose(x @ layer.matrix.T, PRODUCTS[name], atol=2e-3 if "nvfp4_pack" in name else 1e-5)
+    assert layer.name == "fc"
+    assert "quantised, " in layer.ground
+
+
+def without(name, *left_out):
+    """The tensors of a reference without some, and without its configuration."""
+    tensors = load_file(REFERENCE / name / "model.safetensors")
+    return {key: tensor for key, tensor in tensors.items() if key not in left_out}
+
+
+@pytest.mark.parametrize(
+    ("name", "left_out", "text"),
+    [
+        ("hqq_4", ("fc.packing",), "HQQ's uint8 (32, 64) whose description is not whole ('packing')"),
+        ("hqq_4", ("fc.shape",), "HQQ's uint8"),
+        ("quanto_qint4", ("fc.bias",), "quanto's uint8 (32, 128) with scales (64, 1): the file does not tell the outputs"),
+        ("quanto_qint4", ("fc.weight._shift",), "quanto's uint8 (32, 128)"),
+        ("compressed_nvfp4_pack_quantized_4", ("fc.weight_global_scale",), "NVFP4 (32, 64) without its weight_global_scale"),
+        ("mlx_mxfp4_4", (), "the config.json beside it must tell its quantization"),
+        ("mlx_affine_3", (), "the config.json beside it must tell its quantization"),
+        ("bitnet_bitlinear", (), "quantised: uint8 (8, 128) with weight_scale"),
+        ("compressed_pack_quantized_3", (), "do not fit 32 outputs and 128 inputs"),
+    ],
+)
+def test_a_layer_of_which_a_part_is_missing_is_one_reason_for_all_its_tensors(name, left_out, text):
+    found = reasons(without(name, *left_out))
+    assert len(load_weights(without(name, *left_out), min_levels=2)) == 0
+    told = {reason for layer, reason in found.items() if layer not in ("fc.bias", "fc.input_scale", "fc.output_scale")}
+    assert len(told) == 1
+    assert text in told.pop()
+
+
+def test_gptq_in_an_order_or_a_format_that_the_file_does_not_tell_is_a_reason(tmp_path):
+    tensors = without("gptq_3")
+    for left_out, options, text in (
+        ("fc.g_idx", {"bits": 3, "desc_act": True, "checkpoint_format": "gptq_v2"}, "by activation order, without the g_idx"),
+        ("", {"bits": 3, "checkpoint_format": "gptq_p"}, "GPTQ in the format gptq_p"),
+    ):
+        kept = {key: tensor for key, tensor in tensors.items() if key != left_out}
+        [reason] = set(reasons(stored(tmp_path, kept, config={"quantization_config": options})).values())
+        assert text in reason
+
+
+def test_the_bits_of_a_layer_are_those_of_its_shapes_where_the_configuration_tells_those_of_most_layers(tmp_path):
+    path = stored(tmp_path, without("gptq_8"), config={"quantization_config": {"bits": 4, "checkpoint_format": "gptq_v2"}})
+    np.testing.assert_allclose(PRODUCTS["x"][:, :128] @ only(path).matrix.T, PRODUCTS["gptq_8"], atol=1e-5)
+
+
+def test_nvfp4_of_modelopt_multiplies_by_its_second_scale(tmp_path):
+    """Its exporter keeps ``amax / (6 * 448)``, by which all is multiplied; llm-compressor divides by the inverse."""
+    tensors = without("compressed_nvfp4_pack_quantized_4")
+    renamed = {"fc.weight": tensors["fc.weight_packed"], "fc.weight_scale": tensors["fc.weight_scale"]}
+    path = stored(tmp_path, renamed | {"fc.weight_scale_2": 1 / tensors["fc.weight_global_scale"][0]})
+    y = PRODUCTS["x"][:, :128] @ only(path).matrix.T
+    np.testing.assert_allclose(y, PRODUCTS["compressed_nvfp4_pack_quantized_4"], atol=2e-3)
+
+
+def test_float8_whose_scales_are_powers_of_two(tmp_path):
+    torch.manual_seed(0)
+    W8, scale = torch.randn(128, 256).to(torch.float8_e4m3fn), torch.tensor([[0.25, 2.0]])
+    path = stored(tmp_path, {"up.weight": W8, "up.weight_scale_inv": scale.to(torch.float8_e8m0fnu)})
+    np.testing.assert_array_equal(only(path).matrix, (W8.float() * scale.repeat_interleave(128, 1)).numpy())
+
+
 def test_torch_s_own_quantised_tensors_are_dequantised(tmp_path):
     W = torch.quantize_per_channel(torch.randn(20, 30), torch.rand(20) * 0.1 + 0.01, torch.zeros(20), 0, torch.qint8)
     torch.save({"fc.weight": W}, tmp_path / "a.pt")
@@ -398,6 +504,20 @@ def test_weights_of_an_unknown_layout_and_their_scales_share_one_reason_and_are_
         assert np.array_equal(result.weights[name], arrays[name]) == (name != "fc.weight")
 
 
+def test_tables_beside_codes_of_an_unknown_layout_are_no_layers():
+    arrays = {
+        "q.codes": np.ones((20, 40), np.int16),
+        "q.codebooks": gaussian(20, 256),
+        "p.weight": np.ones((30, 20), np.uint8),
+        "p.tables": gaussian(256, 20),
+        "vq.codebooks": gaussian(256, 20),
+    }
+    assert list(load_weights(arrays)) == ["vq.codebooks"]
+    assert {reasons(arrays)[name] for name in ("q.codebooks", "p.tables")} == {
+        "part of a quantised weight whose layout is not read: dequantise it first"
+    }
+
+
 def test_what_several_tensors_make_is_left_as_it_is_when_a_network_is_filtered():
     made = {"q.weight": np.ones((30, 40), np.int8), "q.weight_scale": np.ones((30, 1), np.float32)}
     arrays = made | {"fc.weight": gaussian(80, 90)}
@@ -417,3 +537,50 @@ def test_a_replaced_matrix_must_have_the_shape_of_the_layer():
     np.testing.assert_array_equal(weights.replace("fc", np.ones((80, 90))), np.ones((90, 80)))
     with pytest.raises(ValueError, match=r"matrix must have the shape \(80, 90\) of 'fc'; got \(90, 80\)"):
         weights.replace("fc", np.ones((90, 80)))
+
+
+# Tied weights
+
+
+def test_a_tied_weight_that_is_stored_twice_is_one_layer_and_its_copies_are_filtered_with_it(tmp_path):
+    E = gaussian(300, 80)
+    changed = E.copy()
+    changed[-1, -1] += 1
+    arrays = {
+        "lm_head.weight": E.copy(),
+        "model.embed_tokens.weight": E,
+        "decoder.embed_tokens.weight": changed,
+        "output.weight": -E,
+        "fc1.weight": E.copy(),
+    }
+    for source in (stored(tmp_path, arrays), arrays, {name: torch.from_numpy(array) for name, array in arrays.items()}):
+        weights = load_weights(source)
+        assert set(weights) == {"model.embed_tokens", "decoder.embed_tokens", "output", "fc1"}
+        [skipped] = weights.skipped
+        assert skipped == ("lm_head", (300, 80), "equal to model.embed_tokens.weight, a tied weight that is stored twice")
+    filter_network(tmp_path / "model.safetensors", output=tmp_path / "new.safetensors", cut=3, shrink=False, progress=False)
+    for result in (load_file(tmp_path / "new.safetensors"), filter_network(arrays, cut=3, shrink=False, progress=False).weights):
+        new = np.asarray(result["model.embed_tokens.weight"])
+        np.testing.assert_array_equal(new, np.asarray(result["lm_head.weight"]))
+        assert np.linalg.matrix_rank(new.astype(float), 1e-4) == 3
+
+
+def test_tied_weights_are_compared_up_to_the_first_block_that_differs(monkeypatch):
+    compared, equal = [], np.array_equal
+    monkeypatch.setattr(np, "array_equal", lambda left, right: compared.append(left.nbytes) or equal(left, right))
+    one, two = np.zeros((2000, 1000)), np.zeros((2000, 1000))
+    two[700, 0] = 1
+    tensors = [
+        Tensor(name, (2000, 1000), "float64", view=lambda array=array: array)
+        for name, array in (("wte.weight", one), ("lm_head.weight", two))
+    ]
+    assert [tensor.skip for tensor in name_tied(tensors)] == [None, None]
+    assert compared == [2**22, 2**22]
+
+
+def test_half_precision_is_compared_by_its_bits():
+    E = torch.randn(40, 30).to(torch.bfloat16)
+    assert reasons({"wte.weight": E, "lm_head.weight": E.clone()}) == {
+        "lm_head": "equal to wte.weight, a tied weight that is stored twice"
+    }
+    assert reasons({"wte.weight": E, "lm_head.weight": E.clone().half()}) == {}

@@ -18,9 +18,9 @@ from rmtlib.weights import WeightsError, load_weights
 
 from . import builders, fuzz_weights
 from .builders import gaussian
-from .fuzz_weights import KINDS, damaged, try_copy
+from .fuzz_weights import KINDS, copy_of, damaged, try_copy
 
-FORMATS = 15
+FORMATS = 25
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def test_the_small_files_are_whole_and_hold_layers(files):
     assert len(files) == FORMATS
     for path in files.values():
         assert len(load_weights(path, min_levels=2))
-        assert try_copy(path.read_bytes(), path.with_name(f"copy-{path.name}"))[0] == "read"
+        assert try_copy(path.read_bytes(), copy_of(path))[0] == "read"
 
 
 STROKES = st.lists(st.tuples(st.sampled_from(KINDS), st.floats(0, 1), st.integers(0, 2**16)), min_size=1, max_size=4)
@@ -42,7 +42,7 @@ STROKES = st.lists(st.tuples(st.sampled_from(KINDS), st.floats(0, 1), st.integer
 @given(st.integers(0, FORMATS - 1), STROKES, st.none() | st.floats(0, 1))
 def test_a_damaged_copy_is_read_or_refused(files, number, strokes, inside):
     name = sorted(files)[number]
-    end, _, _ = try_copy(damaged(files[name], strokes, inside), files[name].with_name(f"damaged-{name}"))
+    end, _, _ = try_copy(damaged(files[name], strokes, inside), copy_of(files[name]))
     assert end in ("read", "refused")
 
 
@@ -194,3 +194,24 @@ def test_onnx_s_data_outside_its_folder_is_not_read(tmp_path):
     (tmp_path / "folder" / "a.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(WeightsError, match="tensor 'W' .*read"):
         load_weights(tmp_path / "folder" / "a.onnx")["W"]
+
+
+def test_two_tensors_of_one_name_are_damage(tmp_path):
+    """Whose parser of JSON takes the last one reads another matrix than whose takes the first."""
+    entries = [
+        '"a":{"dtype":"F32","shape":[20,30],"data_offsets":[0,2400]}',
+        '"a":{"dtype":"F32","shape":[30,20],"data_offsets":[0,2400]}',
+    ]
+    header = f"{{{','.join(entries)}}}".encode()
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + gaussian(20, 30).tobytes())
+    with pytest.raises(WeightsError, match="it names 'a' twice"):
+        load_weights(tmp_path / "a.safetensors")
+
+
+def test_masked_arrays_and_negated_views_are_named_or_read():
+    import torch
+
+    W = gaussian(20, 30)
+    assert "masked array" in load_weights({"a": np.ma.masked_array(W, W > 0)}).skipped[0].reason
+    view = torch.complex(torch.zeros(20, 30), torch.from_numpy(W)).conj().imag
+    np.testing.assert_array_equal(load_weights({"a": view})["a"].matrix, -W)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import json
 import zipfile
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from rmtlib.weights import WeightsError, load_weights
 
@@ -636,3 +638,92 @@ def test_depthwise_kernels_are_known_by_their_name(keras):
     y = numpy(keras, layer(x)).ravel()
     found = matrices({"net/depthwise_kernel": numpy(keras, layer.weights[0])}, layout="keras")
     close(np.concatenate([found[f"net/depthwise_kernel#{i}"] @ x[0, :, :, i].ravel() for i in range(4)]), y)
+
+
+# Fused weights whose rows are mixed
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("attention.wqkv", {"model_type": "internlm2", "num_attention_heads": 4, "num_key_value_heads": 4}),
+        ("attention.wqkv", {}),
+        ("transformer.h.0.attn.qkv_proj", {}),
+        ("attn.qkv_proj", {"model_type": "codegen"}),
+        ("self_attention.linear_qkv", {}),
+    ],
+)
+def test_fused_weights_whose_rows_are_mixed_stay_whole(name, config, tmp_path):
+    save_file({f"{name}.weight": torch.randn(72, 24)}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert list(load_weights(tmp_path / "model.safetensors", split_qkv=True)) == [name]
+
+
+def test_a_convolution_of_queries_keys_and_values_stays_whole():
+    """Diffusion networks interleave the heads in theirs."""
+    assert list(load_weights({"qkv.weight": np.ones((72, 24, 1), np.float32)}, split_qkv=True)) == ["qkv"]
+
+
+def test_gpt_bigcode_s_rows_are_split_as_its_module_splits_its_output(tmp_path):
+    torch.manual_seed(0)
+    fused, heads, width = torch.nn.Linear(24, 72, bias=True), 4, 6
+    state = {
+        "h.0.attn.c_attn.weight": fused.weight,
+        "h.0.attn.c_attn.bias": fused.bias,
+        "h.0.attn.c_proj.weight": torch.randn(24, 24),
+    }
+    save_file({key: tensor.detach().contiguous() for key, tensor in state.items()}, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt_bigcode", "multi_query": False, "n_head": heads}))
+    weights = load_weights(tmp_path / "model.safetensors", split_qkv=True, min_levels=2)
+    x = torch.randn(5, 24)
+    parts = (fused(x) - fused.bias).view(5, heads, 3 * width).split(width, dim=-1)
+    for letter, part in zip("qkv", parts, strict=True):
+        found = x.numpy() @ weights[f"h.0.attn.c_attn#{letter}"].matrix.T
+        np.testing.assert_allclose(found, part.reshape(5, -1).detach().numpy(), atol=1e-5)
+    assert "h.0.attn.c_proj" in weights
+
+
+def test_what_is_added_or_multiplied_entry_by_entry_is_no_layer():
+    arrays = dict.fromkeys(("mixer.A_log", "att.time_decay", "freqs_cis", "attn.relative_position_bias_table"), np.ones((40, 30)))
+    weights = load_weights(arrays)
+    assert len(weights) == 0
+    assert {skipped.reason for skipped in weights.skipped} == {"a table that is added or multiplied entry by entry, no layer"}
+
+
+# ONNX beyond what is followed
+
+
+def test_onnx_s_weight_that_is_rounded_on_its_way_is_the_one_that_multiplies(tmp_path):
+    import onnx
+    from onnx import helper, numpy_helper
+
+    W, x = gaussian(20, 30), gaussian(3, 20)
+    nodes = [
+        helper.make_node("QuantizeLinear", ["W", "s"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s"], ["d"]),
+        helper.make_node("MatMul", ["x", "d"], ["y"]),
+    ]
+    graph = helper.make_graph(nodes, "g", [], [], [numpy_helper.from_array(W, "W"), numpy_helper.from_array(np.float32(1), "s")])
+    onnx.save(helper.make_model(graph), tmp_path / "a.onnx")
+    weights = load_weights(tmp_path / "a.onnx")
+    np.testing.assert_allclose(x @ weights["W"].matrix.T, x @ W, atol=1e-5)
+    assert [skipped.name for skipped in weights.skipped] == ["s"]
+
+
+@pytest.mark.parametrize("type_", ["Concat", "Reshape", "Slice"])
+def test_onnx_s_weight_that_is_changed_on_its_way_is_named_not_guessed(type_, tmp_path):
+    import onnx
+    from onnx import helper, numpy_helper
+
+    node = helper.make_node(type_, ["W", "n"], ["V"])
+    graph = helper.make_graph(
+        [node, helper.make_node("MatMul", ["x", "V"], ["y"])],
+        "g",
+        [],
+        [],
+        [numpy_helper.from_array(gaussian(20, 30), "W"), numpy_helper.from_array(np.array([30, 20]), "n")],
+    )
+    onnx.save(helper.make_model(graph), tmp_path / "a.onnx")
+    weights = load_weights(tmp_path / "a.onnx")
+    assert len(weights) == 0
+    assert weights.skipped[0] == ("W", (20, 30), f"taken by ONNX's {type_}, after which it is not followed")

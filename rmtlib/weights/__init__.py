@@ -31,6 +31,7 @@ from .layers import Plan, plan_layers
 from .origin import Origin
 from .sources import open_source
 from .tensors import Skipped, Tensor, WeightsError, called, read_floats
+from .tied import name_tied
 
 __all__ = ["Layer", "Skipped", "Weights", "WeightsError", "load_weights", "pretrained"]
 
@@ -229,7 +230,7 @@ def load_weights(
     split_qkv : bool
         Split fused attention weights ``in_proj_weight``, ``qkv``, ``Wqkv``, ``qkv_proj`` and ``c_attn`` into ``#q``, ``#k``,
         ``#v``: of ``(3 d, d)``, or of grouped queries where the way out or the configuration beside the file tells their rows.
-        Layouts that interleave the heads (``query_key_value``) stay whole unless the configuration says they are BLOOM's.
+        Layouts that interleave the heads stay whole unless the configuration says how (BLOOM, GPT-NeoX, GPT-BigCode).
     split_gates : bool
         Split the gates of LSTM and GRU, each a map of its own: ``lstm.weight_ih_l0#i``, ``#f``, ``#g``, ``#o``. The letters are
         those of the framework.
@@ -260,7 +261,8 @@ def load_weights(
     What several tensors make together is given as one layer: weight norm, spectral norm, the product of a LoRA pair (named
     ``layer.lora``, times alpha / r where the source tells alpha), quantised weights whose layout is public
     (`rmtlib.weights.quantised`). Half precision is converted to float32, exactly; other integers and plain 8-bit floats are
-    skipped by name, and so are scales and zero points.
+    skipped by name, and so are scales and zero points. An embedding that a file stores twice, as its tied output layer, is one
+    layer: names and shapes choose what is compared, byte by byte.
 
     No code of a file is run: pickles are opened by torch's loader of tensors alone, of TorchScript and exported programs the
     arrays are read, of Keras' configurations the names of classes. A file may ask for ten times its size and 100 MB of memory,
@@ -295,7 +297,7 @@ def load_weights(
         "split_gates": split_gates,
         "min_levels": min_levels,
     }
-    plans, skipped = plan_layers(combine(opened.tensors, opened.config), config=opened.config, **options)
+    plans, skipped = plan_layers(combine(name_tied(opened.tensors), opened.config), config=opened.config, **options)
     path, origin = getattr(path_or_model, "weights_file", path_or_model), None
     if isinstance(path, str | os.PathLike):
         files = tuple(file.absolute() for file in opened.files)

@@ -67,7 +67,12 @@ FORMS = (
         lambda A, B: _turned(_applied_shape(B, A)),
     ),
 )
-OTHERS = re.compile(r"\.(hada_w[12]_[abt]|hada_t[12]|lokr_w[12](_[ab])?|lokr_t2|oft_\w+|boft_\w+|ia3_l|vera_lambda_\w+)\b")
+OTHERS = re.compile(
+    r"(^|\.)(hada_w[12]_[abt]|hada_t[12]|lokr_w[12](_[ab])?|lokr_t2|b?oft_\w+|ia3_l|vera_(lambda_\w+|[AB])|lora_E|hra_u|bone_\w*|"
+    r"miss_\w+|randlora_\w+|shira_\w+|fourierft_\w+|vblora_\w+|c3a_\w+|road_\w+)(\.\w+)*$"
+)
+OTHER = "part of an adapter that is no LoRA pair: merge it into its network first"
+FACTOR = re.compile(r"[._](lora_(embedding_)?[ABab]|lora[._](up|down)|lora_(up|down))(\.\w+)?(\.weight)?$")
 
 
 def adapters(tensors: list[Tensor], config: Mapping) -> list[Tensor]:
@@ -86,7 +91,7 @@ def adapters(tensors: list[Tensor], config: Mapping) -> list[Tensor]:
     """
     known = {tensor.name: tensor for tensor in tensors}
     made: dict[str, Tensor] = {}
-    reasons = {n: "part of an adapter that is no LoRA pair: merge it into its network first" for n in known if OTHERS.search(n)}
+    reasons = {n: OTHER for n in known if OTHERS.search(n)}
     for name, into in known.items():
         found = next(((form, match) for form in FORMS if (match := form.into.search(name))), None)
         if found is None or into.skip:
@@ -98,18 +103,24 @@ def adapters(tensors: list[Tensor], config: Mapping) -> list[Tensor]:
         if out_of is None or out_of.skip:
             continue
         shape = form.shape(into.shape, out_of.shape)
-        dora = any(other.startswith(f"{layer}.lora_magnitude_vector") for other in known)
-        if not shape or dora:
-            what = "is no product, as DoRA scales the sum with its base" if dora else "does not fit together"
+        rank = next((n for n in into.shape if n in out_of.shape[:2]), 0) if form.embedding else _rank(form, into)
+        what = "" if shape else "does not fit together"
+        if any(other.startswith(f"{layer}.lora_magnitude_vector") for other in known):
+            what = "is no product, as DoRA scales the sum with its base"
+        elif any(other.startswith(f"{layer}.lora_E") for other in known):
+            what = "is no product, as AdaLoRA has singular values between them"
+        elif (told := _told(config, "r", "rank_pattern", layer)) is not None and told != rank:
+            what = f"has the rank {rank} where its configuration says {told:g}, as pairs of a stack of experts have"
+        if what:
             reasons |= dict.fromkeys((name, out_of.name), f"an adapter's pair {into.shape}, {out_of.shape} that {what}")
             continue
-        rank = next(n for n in into.shape if n in out_of.shape[:2]) if form.embedding else _rank(form, into)
         alpha = known.get(f"{layer}.alpha")
         made[name] = _product(form, f"{layer}.lora{end}.weight", shape, into, out_of, alpha, _scale(layer, rank, config), rank)
         reasons[out_of.name] = f"a factor of {layer}.lora{end}"
         if alpha is not None and alpha.size == 1:
             reasons[alpha.name] = f"the scale of the adapter that makes {layer}.lora{end}"
-    return replaced(tensors, made, reasons)
+    lonely = {n: "a factor of an adapter, whose other factor is missing" for n in known if FACTOR.search(n) and n not in made}
+    return replaced(tensors, made, lonely | reasons)
 
 
 def _rank(form: _Form, into: Tensor) -> int:
@@ -133,9 +144,19 @@ def _product(form: _Form, name: str, shape, into: Tensor, out_of: Tensor, alpha:
 
 def _scale(layer: str, rank: int, config: Mapping) -> float | None:
     """``alpha / r``, or ``alpha / sqrt(r)`` where the configuration says so; None if it does not tell alpha."""
-    alpha, exceptions = config.get("lora_alpha"), config.get("alpha_pattern")
-    if isinstance(exceptions, Mapping):
-        alpha = next((value for key, value in exceptions.items() if layer == key or layer.endswith(f".{key}")), alpha)
-    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
+    alpha = _told(config, "lora_alpha", "alpha_pattern", layer)
+    if alpha is None:
         return None
     return alpha / math.sqrt(rank) if config.get("use_rslora") is True else alpha / rank
+
+
+def _told(config: Mapping, key: str, pattern: str, layer: str) -> float | None:
+    """A number of a layer: that of the configuration, or its exception for the layer; None if it tells none."""
+    number, exceptions = config.get(key), config.get(pattern)
+    if isinstance(exceptions, Mapping):
+        own = [value for end, value in exceptions.items() if layer == end or layer.endswith(f".{end}")]
+        # Keys may be regular expressions, which are not run; then it is not known whether the layer is one of them.
+        number = own[0] if own else None if any(re.search(r"[*+?^$|()\[\]{}\\]", end) for end in exceptions) else number
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        return None
+    return number

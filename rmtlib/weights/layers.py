@@ -27,8 +27,8 @@ ONNX LSTM, GRU, RNN                             0, 1; 2                         
 ONNX Einsum                                     by its equation                                      letters that all share
 ==============================================  ==================================================  ==========================
 
-An array on its way to an ONNX node may pass Cast, Identity, Transpose and DequantizeLinear, and nodes that put in or take out
-axes of length 1; one that is added or multiplied entry by entry is no layer. Where no type is known:
+An array on its way to an ONNX node may pass Cast, Identity, Transpose, QuantizeLinear and DequantizeLinear, and nodes that put in
+or take out axes of length 1; one that is added or multiplied entry by entry, joined or cut is no layer. Where no type is known:
 
 ==============================================  ==================================================  ==========================
 names and shapes                                outputs; inputs                                      blocks
@@ -66,6 +66,11 @@ __all__ = ["Plan", "plan_layers"]
 
 ENDING = re.compile(r"(\.weight|[./](kernel|embeddings?)(:0)?|:0)$")
 FUSED = re.compile(r"(^|[._/])(in_proj_weight|c_attn|w?qkv|qkv_proj)$", re.IGNORECASE)
+# Fused weights whose rows are mixed by heads or by parts: InternLM2's without its configuration, CodeGen's and Megatron's.
+MIXED = re.compile(r"(^|[._/])(wqkv|linear_qkv)$|\bh\.\d+\.attn\.qkv_proj$")
+TABLES = re.compile(
+    r"(^|[._])(A_log|time_(decay|faaaa|first)|freqs?_(cis|cos|sin)|(cos|sin)_cached|relative_position_bias_table)$"
+)
 FUSED_OUT = ("o_proj", "out_proj", "proj", "wo", "c_proj", "dense", "out")
 BIAS = re.compile(r"(bias|biases|bias:0)$|^bias_")
 MASK = re.compile(r"(^|_)mask$")
@@ -231,6 +236,8 @@ def _no_matrix(tensor: Tensor) -> str | None:
         return "a bias or mask of several dimensions, not a weight"
     if MASK.search(last):
         return "a mask, not a weight"
+    if TABLES.search(tensor.name):
+        return "a table that is added or multiplied entry by entry, no layer"
     if len(tensor.shape) > 5:
         return f"{len(tensor.shape)} dimensions, more than a convolution has"
     return None
@@ -239,9 +246,13 @@ def _no_matrix(tensor: Tensor) -> str | None:
 def _split_attention(made: LinearMap, layer: str, names: Names) -> LinearMap:
     """Queries, keys and values of a fused weight, where the shapes or the configuration tell how many rows each has."""
     n_out, n_in = made.shape
-    if re.search(r"(^|[._/])query_key_value$", layer):
+    type_, mixed = names.config.get("model_type"), MIXED.search(layer)
+    by_head = type_ == "gpt_bigcode" and names.config.get("multi_query") is False and layer.endswith("c_attn")
+    if by_head or re.search(r"(^|[._/])query_key_value$", layer):
         return _interleaved(made, names)
-    if not FUSED.search(layer):
+    if not FUSED.search(layer) or len(made.view) != 2 or type_ in ("codegen", "internlm2"):
+        return made
+    if mixed and not (type_ and mixed[2] == "wqkv"):
         return made
     if n_out == 3 * n_in:
         return made.split("#q", "#k", "#v")
@@ -262,9 +273,14 @@ def _split_attention(made: LinearMap, layer: str, names: Names) -> LinearMap:
 
 
 def _interleaved(made: LinearMap, names: Names) -> LinearMap:
-    """BLOOM's and GPT-NeoX's rows: for every head its queries, keys and values."""
+    """The rows of BLOOM, GPT-NeoX and GPT-BigCode: for every head its queries, keys and values."""
     heads, (n_out, n_in) = names.number("num_attention_heads", "n_head"), made.shape
-    if names.config.get("model_type") not in ("bloom", "gpt_neox") or made.outputs != (0,) or not heads or n_out % (3 * heads):
+    if (
+        names.config.get("model_type") not in ("bloom", "gpt_neox", "gpt_bigcode")
+        or made.outputs != (0,)
+        or not heads
+        or n_out % (3 * heads)
+    ):
         return made
     view = (heads, 3, n_out // (3 * heads), n_in)
     return LinearMap(made.kind, view, (1, 0, 2), (3,)).split("#q", "#k", "#v")

@@ -141,10 +141,15 @@ def _array(name: str, value, storages: dict) -> Tensor:
     if not hasattr(value, "detach"):
         if isinstance(value, np.ndarray | np.generic):
             dtype, skip = _dtype(value.dtype)
+            if isinstance(value, np.ma.MaskedArray):
+                skip = "a masked array, some of whose entries do not count: fill them first"
         else:
             dtype, skip = str(getattr(value.dtype, "name", value.dtype)), None
-        return Tensor(name, shape, dtype, lambda: np.array(value), skip=skip)
-    return Tensor(name, shape, _torch_dtype(value), lambda: _torch_array(value), skip=_torch_reason(name, value, storages))
+        view = (lambda: value) if isinstance(value, np.ndarray) else None
+        return Tensor(name, shape, dtype, lambda: np.array(value), skip=skip, view=view)
+    skip = _torch_reason(name, value, storages)
+    view = None if skip else lambda: _torch_bits(value)
+    return Tensor(name, shape, _torch_dtype(value), lambda: _torch_array(value), skip=skip, view=view)
 
 
 def _torch_dtype(value) -> str:
@@ -153,7 +158,7 @@ def _torch_dtype(value) -> str:
 
 def _torch_array(value) -> np.ndarray:
     """A copy of a tensor of torch, with the bits of types that numpy does not have."""
-    tensor = value.detach().cpu()
+    tensor = value.detach().cpu().resolve_neg().resolve_conj()
     if tensor.is_quantized:
         tensor = tensor.dequantize()
     name = str(tensor.dtype)
@@ -164,6 +169,14 @@ def _torch_array(value) -> np.ndarray:
 
         return np.array(tensor.contiguous().view(torch.uint8).numpy())
     return np.array(tensor.numpy())
+
+
+def _torch_bits(value) -> np.ndarray:
+    """The memory of a tensor of torch, bfloat16 as its bits."""
+    import torch
+
+    tensor = value.detach().cpu().resolve_neg().resolve_conj()
+    return (tensor.view(torch.int16) if tensor.dtype == torch.bfloat16 else tensor).numpy()
 
 
 def _torch_reason(name: str, value, storages: dict) -> str | None:

@@ -20,7 +20,7 @@ ENTRYWISE = (
     *("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Sum", "Mean", "Where", "PRelu", "Clip", "Equal", "Less", "Greater"),
     *("Expand", "Tile", "Pad", "Resize", "ScatterND", "LayerNormalization", "BatchNormalization", "InstanceNormalization"),
 )
-WEAK = ("DequantizeLinear", "Gather", *ENTRYWISE)  # which another use outranks
+WEAK = ("", "DequantizeLinear", "Gather", *ENTRYWISE)  # which another use outranks
 INTEGERS = {"MatMulInteger": 1, "ConvInteger": 0}  # and the axis of their outputs
 # Where the quantised nodes keep scale and zero point of their weights: (weight, scale, zero point), by their inputs.
 QUANTISED = {"QLinearConv": (3, 4, 5), "QLinearMatMul": (3, 4, 5), "QGemm": (3, 4, 5)}
@@ -32,6 +32,7 @@ SCALES: dict[str, tuple[int, ...]] = {
     "QGemm": (1, 2, 4, 5, 7, 8),
     "DynamicQuantizeLSTM": (8, 9, 10, 11),
 }
+FLOATING = (1, 10, 11, 16)  # float, float16, double and bfloat16 as ONNX numbers them
 DTYPES = {"FLOAT": "float32", "DOUBLE": "float64"}
 
 
@@ -144,6 +145,8 @@ def _visit(onnx, node, scope: dict, uses: dict) -> None:
             uses.setdefault(source.key, (node.op_type, place, {}))
         elif knows(f"onnx {node.op_type}"):
             _use(node, place, source, sources, options, uses)
+        else:
+            uses.setdefault(source.key, ("", place, {"taken": node.op_type}))
 
 
 def _passed(onnx, node, sources, options: dict, uses: dict) -> _Source | None:
@@ -154,6 +157,11 @@ def _passed(onnx, node, sources, options: dict, uses: dict) -> _Source | None:
     if node.op_type == "Transpose":
         order = options.get("perm") or list(range(len(first.axes)))[::-1]
         return first.turned(order) if sorted(order) == list(range(len(first.axes))) else None
+    if node.op_type in ("QuantizeLinear", "DequantizeLinear") and first.tensor.data_type in FLOATING:
+        for source in sources[1:]:
+            if source is not None:
+                uses.setdefault(source.key, (SCALE, 1, {}))
+        return first  # rounded when the network runs
     if node.op_type == "DequantizeLinear":
         scale, zero = (_name(sources, place) for place in (1, 2))
         for source in sources[1:]:
@@ -239,4 +247,6 @@ def _tensor(onnx, path: Path, name: str, tensor, use: tuple[str, int, dict[str, 
     skip = "scale or zero point of a quantised node" if type_ == SCALE and skip is None else skip
     if type_ in ENTRYWISE and len(dims) > 1 and skip is None:
         skip = f"taken by ONNX's {type_} entry by entry, no layer"
+    if (taken := options.get("taken")) and len(dims) > 1 and skip is None:
+        skip = f"taken by ONNX's {taken}, after which it is not followed"
     return Tensor(name, dims, dtype, read, owner=owner, affine=affine, skip=skip)

@@ -32,10 +32,13 @@ def read_safetensors(path: Path) -> list[Tensor]:
         raise WeightsError(msg) from error
     with open(path, "rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(start - 8))
+        header = json.loads(file.read(start - 8), object_pairs_hook=lambda pairs: _once(path, pairs))
     told = header.pop("__metadata__", None)
     # MLX keeps the channels of its convolutions last.
     layout = "mlx" if isinstance(told, dict) and told.get("format") == "mlx" else None
+
+    def view(shape, dtype, offset):
+        return lambda: np.memmap(path, CODES[dtype], "r", start + offset, shape)
 
     def reader(shape, dtype, offset):
         def read():
@@ -50,5 +53,17 @@ def read_safetensors(path: Path) -> list[Tensor]:
     for name, entry in header.items():
         dtype = re.sub(r"^(BF|F|I|U)(?=\d)", lambda match: WORDS[match[0]], entry["dtype"]).lower()
         shape = tuple(entry["shape"])
-        tensors.append(Tensor(name, shape, dtype, reader(shape, dtype, entry["data_offsets"][0]), layout))
+        offset = entry["data_offsets"][0]
+        seen = view(shape, dtype, offset) if dtype in CODES and math.prod(shape) else None
+        tensors.append(Tensor(name, shape, dtype, reader(shape, dtype, offset), layout, view=seen))
     return sorted(tensors, key=natural)
+
+
+def _once(path: Path, pairs: list) -> dict:
+    """An object of JSON whose keys are all different: of two tensors of one name, readers would take either."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+        msg = f"{path} is not a whole safetensors file: it names {twice!r} twice; write it again"
+        raise WeightsError(msg)
+    return found

@@ -30,6 +30,7 @@ __all__ = [
     "require",
 ]
 
+EXTRAS = {"torch": "learning", "h5py": "keras", "onnx": "onnx", "gguf": "gguf", "msgpack": "flax"}
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -109,6 +110,10 @@ class Tensor:
         How it is made of them.
     skip : str or None
         Why it gives no matrix, if the reader knows.
+    view : callable or None
+        Gives the stored array in its place, in memory or mapped from a file, without reading it; None where there is no such way.
+    copies : tuple of str
+        Names of tensors that hold the same bytes.
     file : pathlib.Path or None
         The file that holds it, if it lies in one.
     """
@@ -123,6 +128,8 @@ class Tensor:
     members: tuple[str, ...] = ()
     made: str = ""
     skip: str | None = None
+    view: Callable[[], np.ndarray] | None = None
+    copies: tuple[str, ...] = ()
     file: Path | None = None
 
     @property
@@ -182,6 +189,10 @@ def as_floats(array: np.ndarray, dtype: str) -> np.ndarray:
         return _small_floats(4, 3, "fn")[array.view(np.uint8)]
     if dtype.startswith("float8_e5m2") and array.dtype.kind in "uV":
         return _small_floats(5, 2, "")[array.view(np.uint8)]
+    if dtype.startswith("float8_e8m0") and array.dtype.kind in "uV":
+        # Powers of two without a sign; the last code is nan.
+        bits = array.view(np.uint8)
+        return np.where(bits == 255, np.float32(np.nan), np.ldexp(np.float32(1), bits.astype(np.int32) - 127))
     return array.astype(np.float64 if dtype == "float64" else np.float32, copy=False)
 
 
@@ -229,6 +240,6 @@ def require(module: str, path: Path):
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        remedy = f"install {module}, or save the weights as .safetensors or .npz"
+        remedy = f'install it by pip install "rmtlib[{EXTRAS[module]}]", or save the weights as .safetensors or .npz'
         msg = f"reading {path} needs {module}, which cannot be imported; {remedy}"
         raise WeightsError(msg) from error

@@ -69,10 +69,11 @@ def _write_file(source: Path, output: Path, changes: Changes) -> Path:
         length = int.from_bytes(old.read(8), "little")
         header = json.loads(old.read(length))
         for tensor, array in changes:
-            # A run's tensors lose this word when they are read.
-            entry = header.get(tensor.name) or header[f"trained.{tensor.name}"]
-            new.seek(8 + length + entry["data_offsets"][0])
-            new.write(stored_bits(array, tensor).tobytes())
+            for name in (tensor.name, *tensor.copies):
+                # A run's tensors lose this word when they are read.
+                entry = header.get(name) or header[f"trained.{name}"]
+                new.seek(8 + length + entry["data_offsets"][0])
+                new.write(stored_bits(array, tensor).tobytes())
     return output
 
 
@@ -90,7 +91,7 @@ def stored_bits(array: np.ndarray, tensor: Tensor) -> np.ndarray:
 
 def _copy_mapping(source: Mapping, changes: Changes) -> dict:
     keys = {str(key): key for key in source}
-    replaced = {keys[tensor.name]: array for tensor, array in changes}
+    replaced = {keys[name]: array for tensor, array in changes for name in (tensor.name, *tensor.copies)}
     # copied: torch keeps versions of its modules in an attribute of the state dict
     result, known = copy.copy(source) if isinstance(source, dict) else dict(source), {}
     for key, value in source.items():
