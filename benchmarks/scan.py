@@ -1,12 +1,14 @@
 """A scan beside torch's singular values, Spectrum's computation and weightwatcher; its memory; and one dask worker against two.
 
-Usage: python benchmarks/scan.py [time memory cluster] [--shape 11008 4096] [--rounds 1] [--threads 2]
+Usage: python benchmarks/scan.py [time memory cluster layers] [--shape 11008 4096] [--rounds 1] [--threads 2]
 
 time      `rmtlib.scan` of noise, and of noise with 16 directions, over `torch.linalg.svdvals` in float32 of the same matrix
           (targets: 1.3 without sizes, 2.7 with them, on noise); beside it Spectrum's computation, which is those values, their
           quartiles and two sums, and weightwatcher where it is installed (pip install -r requirements-bench.txt).
 memory    peak of `rmtlib scan` on a sharded bfloat16 checkpoint of 2 GB with matrices of the shape, written to a temporary folder
           (target: 1.5 GB); it scans three layers, as the peak is that of the largest.
+layers    processor time and memory of one layer of each shape in the blocks of a network of 70 billion parameters, noise, and the
+          time of the whole network, extrapolated.
 cluster   24 layers of 1024 x 1024 on one dask worker of one thread and on two, start-up excluded (target: 1.6 times as fast).
 
 Contenders take turns in every round. Ratios of medians are what counts.
@@ -23,6 +25,23 @@ from pathlib import Path
 
 import numpy as np
 
+BLOCKS = 80  # of Llama 3's 70 billion parameters; rows, columns and how many in a block
+SHAPES = {(1024, 8192): 2, (8192, 8192): 2, (28672, 8192): 3}
+LAYER = """
+import json, resource, sys, time
+import numpy as np
+import rmtlib
+from threadpoolctl import threadpool_limits
+
+n, m, sizes = map(int, sys.argv[1:])
+rng, W = np.random.default_rng(0), np.empty((n, m), np.float32)
+for i in range(0, n, 512):
+    W[i : i + 512] = rng.standard_normal((len(W[i : i + 512]), m), dtype=np.float32)
+with threadpool_limits(1):
+    start = time.process_time()
+    rmtlib.scan({"w": W}, biwhiten=bool(sizes), workers=1, progress=False)
+print(json.dumps([time.process_time() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6]))
+"""
 PEAK = """
 import resource, sys
 from rmtlib.cli import main
@@ -128,6 +147,21 @@ def write_bfloat16(path, names, shape, rng):
             (rng.standard_normal(shape, dtype=np.float32).view(np.uint32) >> 16).astype(np.uint16).tofile(file)
 
 
+def measure_layers(options):
+    totals = np.zeros(2)
+    print("one thread          processor seconds      with sizes      memory")
+    for shape, count in SHAPES.items():
+        found = []
+        for sizes in (0, 1):
+            command = [sys.executable, "-c", LAYER, *map(str, (*shape, sizes))]
+            found.append(json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout))
+        (plain, _), (whole, memory) = found
+        totals += BLOCKS * count * np.array([plain, whole])
+        print(f"{shape[0]:>6} x {shape[1]:<6} {plain:>20.0f} {whole:>15.0f} {memory:>11.1f} GB", flush=True)
+    plain, whole = totals / 3600
+    print(f"all {BLOCKS} blocks, extrapolated: {plain:.0f} processor hours without sizes, {whole:.0f} with them", flush=True)
+
+
 def measure_cluster(options):
     from dask.distributed import Client, LocalCluster
     from safetensors.numpy import save_file
@@ -162,9 +196,9 @@ def warm_up():
 
 
 if __name__ == "__main__":
-    parts = {"time": measure_time, "memory": measure_memory, "cluster": measure_cluster}
+    parts = {"time": measure_time, "memory": measure_memory, "cluster": measure_cluster, "layers": measure_layers}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=list(parts), metavar="PART", help="time, memory, cluster (default: all)")
+    parser.add_argument("parts", nargs="*", default=list(parts), metavar="PART", help=f"{', '.join(parts)} (default: all)")
     parser.add_argument("--shape", nargs=2, type=int, default=(11008, 4096))
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)

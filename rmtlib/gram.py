@@ -14,8 +14,6 @@ import numpy as np
 import scipy.linalg
 from scipy.linalg import blas, lapack
 
-__all__ = ["SINGLE_ABOVE", "SINGLE_FROM", "Decomposed", "decomposed", "permits_single"]
-
 ROWS = 1024  # of a block
 SINGLE_FROM = 2**22  # entries from which float32 arithmetic is worth its thought
 SINGLE_ABOVE = 0.03  # of the largest: the smallest level that float32 arithmetic gives to a few 1e-4

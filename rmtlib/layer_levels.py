@@ -11,8 +11,6 @@ from . import wording
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur, fit_noise
 from .tails import fit_power_law
 
-__all__ = ["exponent", "fitted_bulk", "is_full", "without_empty"]
-
 FEWEST_LEVELS = 16
 FEWEST_UNFOLDED = 45
 FULL = 0.9  # of the levels are not zero: the others are a few dimensions that noise has lost, and no low rank

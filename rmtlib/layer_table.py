@@ -22,8 +22,6 @@ from . import checks, cluster, parallel
 from .files import atomic_file
 from .text import in_spreadsheet, printable
 
-__all__ = ["chosen_layers", "table_of_layers"]
-
 FILE, PARAMETERS = "file", "parameters"
 TEXT = ("layer", "kind", "summary", "missing")  # columns that are never read as numbers
 

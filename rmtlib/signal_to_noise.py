@@ -1,7 +1,7 @@
 r"""How much of a spectrum is signal: the ratio by which Spectrum chooses layers, and the same with a calibrated edge.
 
 The signal-to-noise ratio is the sum of the levels above an edge over the sum of those below, divided by the largest. Spectrum
-(Hartford et al., arXiv 2406.06623), which chooses by it the layers to be fine-tuned, takes :math:`\sigma = \mathrm{IQR}/1.349`
+(Hartford et al., arXiv:2406.06623), which chooses by it the layers to be fine-tuned, takes :math:`\sigma = \mathrm{IQR}/1.349`
 from the quartiles of the levels and the edge :math:`\sigma (1 + \sqrt\beta)`, with :math:`\beta` the ratio of the sides. Levels
 are no sample of a normal law, and noise has no edge there: a large part of pure noise, up to all of it, counts as signal. ``snr``
 has the same form with a calibrated edge, that of a fitted bulk, which the largest level of noise passes in one matrix of a
@@ -80,7 +80,7 @@ def spectrum_ratio(nu, shape: tuple[int, int]) -> float:
 
     References
     ----------
-    Hartford, Atkins, Fernandes Neto and Golchinfar, arXiv 2406.06623 (2024).
+    Hartford, Atkins, Fernandes Neto and Golchinfar, arXiv:2406.06623 (2024).
 
     Examples
     --------

@@ -123,6 +123,7 @@ def test_what_cannot_be_filtered_gives_one_sentence_and_no_file(arguments, messa
     ("arguments", "after"),
     [
         (["report", "x", "-o", "none"], "no layer was finished"),
+        (["scan", "x", "-o", "none"], "no layer was finished"),
         (["filter", "x", "y"], "no file was written"),
         (["sweep", "x"], "repeat the command to go on"),
     ],
@@ -133,7 +134,26 @@ def test_ctrl_c_gives_status_130_and_says_what_is_left(arguments, after, tmp_pat
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("rmtlib.report.make_report", interrupted)
+    monkeypatch.setattr("rmtlib.report.source.find_network", interrupted)
     monkeypatch.setattr(filtering, "filter_network", interrupted)
     monkeypatch.setattr(cli, "_needs_notebooks", interrupted)
     assert main(arguments) == 130
     assert capsys.readouterr().err == f"rmtlib {arguments[0]}: interrupted; {after}\n"
+
+
+def test_an_interrupted_scan_tells_how_to_go_on(network, tmp_path, monkeypatch, capsys):
+    def interrupted(*args, **options):
+        (tmp_path / "scan.csv").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rmtlib.scan_files.write_scan", interrupted)
+    assert main(["scan", str(network)]) == 130
+    told = "layers that were finished are in scan.csv; the same command with --resume goes on"
+    assert capsys.readouterr().err == f"rmtlib scan: interrupted; {told}\n"
+
+
+def test_an_error_with_codes_for_terminals_is_shown_as_text(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["scan", "no\x1b[31m.npz"]) == 2
+    assert capsys.readouterr().err == "rmtlib scan: no\\x1b[31m.npz does not exist\n"
