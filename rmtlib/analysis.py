@@ -6,16 +6,15 @@ of its outputs. `rmtlib.LayerAnalysis.summary` puts both into one line.
 
 import numpy as np
 
-from . import biwhitening, checks, departures, wording
+from . import biwhitening, checks, departures, layer_levels, wording
 from .biwhitening import BiwhitenError
 from .layer_analysis import BiwhitenedAnalysis, LayerAnalysis
-from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur, fit_noise
 from .null_laws import FEWEST_SPACINGS
 from .number_variance import number_variance_curve
 from .porter_thomas import unit_rows_test
 from .spacings import spacing_ratios, spacing_test
 from .spectra import spectrum
-from .tails import fit_power_law, noise_exponent
+from .tails import noise_exponent
 from .unfolding import half_window, unfold
 from .weights import Layer
 from .wording import uncounted
@@ -23,11 +22,6 @@ from .wording import uncounted
 __all__ = ["analyse"]
 
 FALSE_DISCOVERY_RATE = 0.05
-FEWEST_LEVELS = 16
-FEWEST_UNFOLDED = 45
-FULL = 0.9  # of the levels are not zero: the others are a few dimensions that noise has lost, and no low rank
-WINDOW = 0.1, 0.6  # share of the levels that noise is estimated from where few levels allow no curve
-ALPHA_LEVELS = 64, 4096  # that `noise_exponent` knows
 LENGTHS = np.linspace(0.5, 20, 40)
 
 
@@ -75,7 +69,7 @@ def analyse(layer, *, a: int = 15, biwhiten: bool = True, name: str | None = Non
     W = checks.matrix(layer.matrix if isinstance(layer, Layer) else layer)
     shape = W.shape
     missing: dict[str, str] = {}
-    W = _without_empty(W, missing)
+    W = layer_levels.without_empty(W, missing)
     if W.min() == W.max():
         msg = f"W is constant (every entry is {W.min():.6g}): it has rank 1 and no spectrum to analyse"
         raise ValueError(msg)
@@ -83,13 +77,13 @@ def analyse(layer, *, a: int = 15, biwhiten: bool = True, name: str | None = Non
     nu, vectors = decomposition.nu, _vector_tests(decomposition)
     del decomposition
     rank = len(nu)
-    full = _is_full(rank, W.shape, missing)
+    full = layer_levels.is_full(rank, W.shape, missing)
     a = a if rank >= 4 * a + FEWEST_SPACINGS + 1 else half_window(max(rank, 5))
     xi, spacing, ratio, curve = _spacings(nu, a, full, missing)
-    bulk = _bulk(nu, W.shape, a, missing) if full else None
+    bulk = layer_levels.fitted_bulk(nu, W.shape, a, missing) if full else None
     noise, total = _biwhitened(W, a, missing) if full and biwhiten else (None, None)
     sparse = departures.sparse_null(W) if departures.zero_share(W) >= departures.SPARSE else None
-    alphas = [_alpha(levels, missing) if full else None for levels in (nu, getattr(noise, "nu", None))]
+    alphas = [layer_levels.exponent(levels, missing) if full else None for levels in (nu, getattr(noise, "nu", None))]
     if bulk is not None and sparse is None and uncounted(bulk):
         missing["outliers"] = f"the bulk holds {bulk.bulk_fraction:.0%} of the levels, which is none to lie outside of"
     return LayerAnalysis(
@@ -116,37 +110,6 @@ def analyse(layer, *, a: int = 15, biwhiten: bool = True, name: str | None = Non
     )
 
 
-def _without_empty(W, missing):
-    kept = [W.any(axis=axis) for axis in (1, 0)]
-    empty = {what: int(np.count_nonzero(~k)) for what, k in zip(("row", "column"), kept, strict=True)}
-    if not kept[0].any():
-        msg = "W is zero: it has no spectrum to analyse"
-        raise ValueError(msg)
-    for what, count in empty.items():
-        if count:
-            missing[f"{what}s of zeros"] = (
-                f"{count} left out: {'it has' if count == 1 else 'they have'} no size and no part in a vector"
-            )
-    W = W[kept[0]][:, kept[1]] if any(empty.values()) else W
-    if min(W.shape) < FEWEST_LEVELS:
-        but = " without its empty rows and columns" if any(empty.values()) else ""
-        msg = f"W must have at least {FEWEST_LEVELS} levels to be analysed; got {min(W.shape)}{but}"
-        raise ValueError(msg)
-    return W
-
-
-def _is_full(rank, shape, missing):
-    """Whether the rank is so nearly full that noise of a slightly smaller shape is the null; what is zero is named."""
-    m = min(shape)
-    if rank < FULL * m or rank < FEWEST_LEVELS:
-        missing[wording.NEED_FULL_RANK] = f"they need a full spectrum, and the matrix has rank {rank} of {m}"
-        return False
-    if rank < m:
-        zero = "1 level that is zero is" if rank == m - 1 else f"{m - rank} levels that are zero are"
-        missing["zero levels"] = f"{zero} left out, with {'its' if rank == m - 1 else 'their'} vectors"
-    return True
-
-
 def _vector_tests(decomposition):
     window = min(15, len(decomposition.nu) - 1 + len(decomposition.nu) % 2)
     sides = {"input": decomposition.input_vectors, "output": decomposition.output_vectors}
@@ -157,8 +120,8 @@ def _spacings(nu, a, full, missing):
     """Unfolded levels, the test of their spacings, mean ratio and number variance: what of it can be said."""
     if not full:
         return None, None, None, None
-    if len(nu) < FEWEST_UNFOLDED:
-        missing["spacings, number variance"] = f"{len(nu)} levels are too few, they need {FEWEST_UNFOLDED}"
+    if len(nu) < layer_levels.FEWEST_UNFOLDED:
+        missing["spacings, number variance"] = f"{len(nu)} levels are too few, they need {layer_levels.FEWEST_UNFOLDED}"
         return None, None, None, None
     try:
         ratio = float(spacing_ratios(nu).mean())
@@ -173,33 +136,6 @@ def _spacings(nu, a, full, missing):
     except ValueError as error:
         missing["spacings, number variance"] = str(error)
         return None, None, None, None
-
-
-def _bulk(nu, shape, a, missing):
-    n, m = max(shape), len(nu)
-    shape = shape if m == min(shape) else (n, m)
-    try:
-        return fit_marchenko_pastur(nu, shape, a=a)
-    except ValueError as error:
-        # Everything that is wrong with the matrix itself was refused before: this spectrum has no edge. The rest can be said.
-        if m >= FEWEST_UNFOLDED:
-            missing["bulk, outliers"] = str(error)
-            return None
-    missing["edges of the bulk"] = f"{m} levels do not bend down enough to fit them: those of noise are given"
-    noise = fit_noise(nu, shape, np.arange(int(WINDOW[0] * m), int(WINDOW[1] * m)))
-    lower, upper = (noise.sigma * (np.sqrt(n) + sign * np.sqrt(m)) for sign in (-1, 1))
-    fraction = 1 - (noise.n_outliers + noise.n_outliers_below) / m
-    return MarchenkoPasturFit(
-        nu_minus=float(lower),
-        nu_plus=float(upper),
-        amplitude=float(4 * fraction / (np.pi * (upper - lower) ** 2)),
-        bulk_fraction=fraction,
-        share_below_edge=float(np.mean(nu <= upper)),
-        **vars(noise),
-        shape=shape,
-        method="noise",
-        reflect=False,
-    )
 
 
 def _biwhitened(W, a, missing):
@@ -223,16 +159,7 @@ def _without_sizes(W, sizes, a):
     taken = biwhitening.biwhiten(W, sizes)
     decomposition = spectrum(taken.matrix, deficient=True)
     nu = decomposition.nu
-    return BiwhitenedAnalysis(nu, _bulk(nu, W.shape, a, {}), **_vector_tests(decomposition), biwhitened=taken)
-
-
-def _alpha(nu, missing):
-    if nu is None:
-        return None
-    if not ALPHA_LEVELS[0] <= len(nu) <= ALPHA_LEVELS[1]:
-        missing["alpha"] = f"there is a null from {ALPHA_LEVELS[0]} to {ALPHA_LEVELS[1]} levels; this layer has {len(nu)}"
-        return None
-    return fit_power_law(nu**2).exponent
+    return BiwhitenedAnalysis(nu, layer_levels.fitted_bulk(nu, W.shape, a, {}), **_vector_tests(decomposition), biwhitened=taken)
 
 
 def _departures(W, sparse, nu, vectors, noise, total):

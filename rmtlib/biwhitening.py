@@ -19,15 +19,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
-from scipy.linalg import lapack
 
-from . import checks, shrinkage, sinkhorn
+from . import checks, gram, shrinkage, sinkhorn
 from .marchenko_pastur import fit_marchenko_pastur, fit_noise
 from .sinkhorn import BiwhitenError
 from .unfolding import half_window
 
-__all__ = ["Biwhitened", "BiwhitenError", "biwhiten"]
+__all__ = ["BiwhitenError", "Biwhitened", "Sizes", "biwhiten", "find_sizes"]
 
 FEWEST_LEVELS = 16
 ROUNDS = 30
@@ -40,14 +38,12 @@ ROWS = 256  # squared at a time
 WINDOW = 0.1, 0.6  # share of the levels that the noise is estimated from where no curve can be fitted
 
 
-@dataclass(frozen=True, eq=False)
-class Biwhitened:
-    """A matrix without the sizes of its rows and columns, ``W = row_sizes[:, None] * matrix * column_sizes``.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Sizes:
+    """Sizes of the rows and columns of a matrix, ``W = row_sizes[:, None] * noise * column_sizes``.
 
     Attributes
     ----------
-    matrix : numpy.ndarray of shape (n_out, n_in)
-        float64. Every row and column of it ("total"), or of the noise in it ("noise"), has mean square 1.
     row_sizes : numpy.ndarray of shape (n_out,)
         Standard deviations, in the units of W: what an entry of the row would have in a column of size 1.
     column_sizes : numpy.ndarray of shape (n_in,)
@@ -61,15 +57,18 @@ class Biwhitened:
         hang on the noise sizes, and both counts of outliers belong side by side.
     sizes : str
         "noise" or "total".
+    nu : numpy.ndarray or None
+        Singular values of the matrix without these sizes, ascending, where finding the sizes gave them: for "noise" without
+        directions.
     """
 
-    matrix: np.ndarray
     row_sizes: np.ndarray
     column_sizes: np.ndarray
     iterations: int
     removed: int
     settled: bool
     sizes: str
+    nu: np.ndarray | None
 
     @property
     def row_spread(self) -> float:
@@ -80,6 +79,19 @@ class Biwhitened:
     def column_spread(self) -> float:
         """Coefficient of variation of the column sizes; about ``1 / sqrt(2 n_out)`` for noise of one size."""
         return float(self.column_sizes.std() / self.column_sizes.mean())
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Biwhitened(Sizes):
+    """A matrix without the sizes of its rows and columns, ``W = row_sizes[:, None] * matrix * column_sizes``.
+
+    Attributes
+    ----------
+    matrix : numpy.ndarray of shape (n_out, n_in)
+        float64. Every row and column of it ("total"), or of the noise in it ("noise"), has mean square 1.
+    """
+
+    matrix: np.ndarray
 
 
 def biwhiten(W, sizes: str = "noise", tol: float = 1e-6) -> Biwhitened:
@@ -156,6 +168,36 @@ def biwhiten(W, sizes: str = "noise", tol: float = 1e-6) -> Biwhitened:
     >>> bool(np.allclose(found.row_sizes[:, None] * found.matrix * found.column_sizes, W))
     True
     """
+    found = find_sizes(W, sizes, tol)
+    matrix = np.asarray(W) * (1 / found.row_sizes[:, None])
+    matrix *= 1 / found.column_sizes
+    return Biwhitened(matrix=matrix, **vars(found))
+
+
+def find_sizes(W, sizes: str = "noise", tol: float = 1e-6) -> Sizes:
+    """The sizes that `biwhiten` takes out, without the matrix that is left.
+
+    Parameters
+    ----------
+    W, sizes, tol
+        As in `biwhiten`, which tells how they are found.
+
+    Returns
+    -------
+    Sizes
+
+    Raises
+    ------
+    ValueError
+        As `biwhiten`.
+    BiwhitenError
+        As `biwhiten`.
+
+    Notes
+    -----
+    Of a float32 matrix W no float64 copy is made (`rmtlib.gram`): a large one needs the memory of W and of a square matrix of its
+    smaller side.
+    """
     W = checks.matrix(W)
     checks.choice(sizes, "sizes", ("noise", "total"))
     tol = checks.positive(tol, "tol")
@@ -165,22 +207,28 @@ def biwhiten(W, sizes: str = "noise", tol: float = 1e-6) -> Biwhitened:
             'sizes="total" needs no levels'
         )
         raise BiwhitenError(msg)
-    largest = float(np.abs(W).max())
+    largest = max(-float(W.min()), float(W.max()))
     unit = 1.0 if 1e-100 < largest < 1e100 else largest or 1.0  # squares must be numbers
     A = W if unit == 1 else W / unit
     rows, columns, iterations = sinkhorn.scaling_factors(A, tol)
-    removed, settled = 0, True
+    removed, settled, nu = 0, True, None
     if sizes == "noise":
-        rows, columns, iterations, removed, settled = _noise_factors(A, rows, columns)
+        rows, columns, iterations, removed, settled, nu = _noise_factors(A, rows, columns)
     mean = np.exp(np.log(columns).mean())
     rows, columns = rows * mean, columns / mean
-    matrix = A * rows[:, None]
-    matrix *= columns
-    return Biwhitened(matrix, unit / rows, 1 / columns, iterations, removed, settled, sizes)
+    return Sizes(
+        row_sizes=unit / rows,
+        column_sizes=1 / columns,
+        iterations=iterations,
+        removed=removed,
+        settled=settled,
+        sizes=sizes,
+        nu=nu,
+    )
 
 
 def _noise_factors(A, rows, columns):
-    """Factors of rows and columns, rounds, directions removed, and whether the sizes settled."""
+    """Factors of rows and columns, rounds, directions removed, whether the sizes settled, and the levels without directions."""
     if A.shape[0] < A.shape[1]:
         columns, rows, *rest = _noise_factors(A.T, columns, rows)
         return rows, columns, *rest
@@ -190,20 +238,21 @@ def _noise_factors(A, rows, columns):
     x, extrapolation = start, sinkhorn.Extrapolation(MEMORY)
     for iteration in range(1, ROUNDS + 1):
         rows, columns = np.exp(x[:n]), np.exp(x[n:])
-        nu, leading = _decomposed(A, rows, columns)
+        found = gram.decomposed(A, rows, columns)
+        nu = found.nu
         sigma, outside, fitted = _noise(nu, n, m)
         if outside == 0 and iteration == 1:
-            return rows, columns, iteration, 0, fitted
+            return rows, columns, iteration, 0, fitted, nu
         before, count = count, min(outside, int(np.count_nonzero(nu > nu[-1] / STRONGEST**iteration)))
         steady = count == outside and before is not None and abs(before - count) <= 1
-        step = _steps(A, rows, columns, sigma, leading(count))
+        step = _steps(A, rows, columns, sigma, found.leading(count))
         change = max(np.std(step[:n]), np.std(step[n:]))
         x = _floored(extrapolation.after(x, step) if steady else x + step, start, n)
         if steady and change < SETTLED:
             break
     rows, columns = np.exp(x[:n]), np.exp(x[n:])
     settled = bool(steady and change < SETTLED and fitted and count < m / 2)
-    return rows / sigma, columns, iteration, count, settled
+    return rows / sigma, columns, iteration, count, settled, None
 
 
 def _floored(x, start, n):
@@ -231,7 +280,9 @@ def _noise(nu, n, m):
 
 def _steps(A, rows, columns, sigma, right):
     """Logarithms of the factors that the noise beside these directions asks for, first of rows and then of columns."""
-    left = rows[:, None] * (A @ (columns[:, None] * right))
+    left, scaled = np.empty((len(A), right.shape[1])), columns[:, None] * right
+    for i in range(0, len(A), ROWS):
+        left[i : i + ROWS] = rows[i : i + ROWS, None] * (A[i : i + ROWS] @ scaled)
     nu = np.sqrt(np.einsum("ij,ij->j", left, left))
     left /= nu
     n, m = (side - len(nu) for side in A.shape)
@@ -255,26 +306,3 @@ def _square_sums(A, rows, columns):
         of_rows[i : i + ROWS] = squares @ columns**2
         of_columns += rows[i : i + ROWS] ** 2 @ squares
     return of_rows * rows**2, of_columns * columns**2
-
-
-def _decomposed(A, rows, columns):
-    """Singular values of the scaled matrix, ascending, and a function that gives right vectors of the largest, as columns."""
-    X = A * rows[:, None]
-    X *= columns
-    gram = (X.T @ X).T
-    del X
-    m = len(gram)
-    lwork = int(lapack.dsytrd_lwork(m, lower=1)[0])
-    gram, diagonal, beside, tau, _ = lapack.dsytrd(gram, lower=1, lwork=lwork, overwrite_a=1)
-    values = scipy.linalg.eigvalsh_tridiagonal(diagonal, beside, lapack_driver="sterf", check_finite=False)
-
-    def leading(count):
-        if count == 0:
-            return np.empty((m, 0))
-        # LAPACK finds a few vectors of a tridiagonal matrix faster than all of them, and all of them faster than many
-        some = {"select": "i", "select_range": (m - count, m - 1)} if 16 * count < m else {}
-        vectors = scipy.linalg.eigh_tridiagonal(diagonal, beside, check_finite=False, **some)[1][:, -count:]
-        vectors[1:] = lapack.dormqr("L", "N", np.asfortranarray(gram[1:, :-1]), tau, np.asfortranarray(vectors[1:]), lwork)[0]
-        return vectors
-
-    return np.sqrt(np.maximum(values, 0)), leading

@@ -16,8 +16,10 @@ Matrices are read one at a time, so that memory follows the largest tensor and n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 
 import numpy as np
@@ -26,6 +28,7 @@ from .. import checks
 from . import pretrained
 from .composite import combine
 from .layers import Plan, plan_layers
+from .origin import Origin
 from .sources import open_source
 from .tensors import Skipped, Tensor, WeightsError, called, read_floats
 
@@ -74,9 +77,12 @@ class Weights(Mapping):
         ``(name, shape, reason)`` of every tensor that gives no matrix.
     shapes : dict of str to tuple of int
         ``(n_out, n_in)`` of every matrix.
+    origin : rmtlib.weights.origin.Origin or None
+        The file or folder that they are read from; None for weights in memory.
     """
 
-    def __init__(self, plans: list[Plan], skipped: list[Skipped]):
+    def __init__(self, plans: list[Plan], skipped: list[Skipped], origin: Origin | None = None):
+        self.origin = origin
         self._plans = {plan.layer + suffix: (plan, rows) for plan in plans for suffix, rows in plan.blocks}
         self._skipped = list(skipped)
         self._not_finite: dict[str, str] = {}
@@ -282,13 +288,16 @@ def load_weights(
     if not opened.tensors:
         msg = f"{called(path_or_model)} holds no tensors"
         raise WeightsError(msg)
-    plans, skipped = plan_layers(
-        combine(opened.tensors, opened.config),
-        config=opened.config,
-        groups=groups,
-        layout=layout,
-        split_qkv=split_qkv,
-        split_gates=split_gates,
-        min_levels=min_levels,
-    )
-    return Weights(plans, skipped)
+    options: dict = {
+        "groups": groups,
+        "layout": layout,
+        "split_qkv": split_qkv,
+        "split_gates": split_gates,
+        "min_levels": min_levels,
+    }
+    plans, skipped = plan_layers(combine(opened.tensors, opened.config), config=opened.config, **options)
+    path, origin = getattr(path_or_model, "weights_file", path_or_model), None
+    if isinstance(path, str | os.PathLike):
+        files = tuple(file.absolute() for file in opened.files)
+        origin = Origin(Path(path).absolute(), {"initial": initial, **options}, files)
+    return Weights(plans, skipped, origin)

@@ -47,6 +47,11 @@ class Source:
     tensors: list[Tensor]
     config: Mapping = field(default_factory=dict)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files that hold the tensors."""
+        return tuple(sorted({tensor.file for tensor in self.tensors if tensor.file is not None}))
+
 
 def open_source(source, initial: bool) -> Source:
     """All tensors of a source, whatever it is, none of them read yet.
@@ -184,7 +189,7 @@ def _open_file(path: Path) -> list[Tensor]:
     if reader is None:
         msg = f"{path} has an unknown suffix; expected one of {', '.join(suffixes)}"
         raise WeightsError(msg)
-    tensors = reader(path)
+    tensors = [replace(tensor, file=path) for tensor in reader(path)]
     return tensors if reader in UNBOUNDED else within_limits(path, tensors)
 
 

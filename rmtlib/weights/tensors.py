@@ -109,6 +109,8 @@ class Tensor:
         How it is made of them.
     skip : str or None
         Why it gives no matrix, if the reader knows.
+    file : pathlib.Path or None
+        The file that holds it, if it lies in one.
     """
 
     name: str
@@ -121,6 +123,7 @@ class Tensor:
     members: tuple[str, ...] = ()
     made: str = ""
     skip: str | None = None
+    file: Path | None = None
 
     @property
     def size(self) -> int:

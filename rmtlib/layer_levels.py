@@ -1,0 +1,90 @@
+r"""What the levels of one layer can say: which rows and columns count, whether the rank is full, the bulk, the exponent.
+
+`rmtlib.analyse` and `rmtlib.scan` begin with these. Each takes the dictionary ``missing``, and names there what cannot be said.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import wording
+from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur, fit_noise
+from .tails import fit_power_law
+
+__all__ = ["exponent", "fitted_bulk", "is_full", "without_empty"]
+
+FEWEST_LEVELS = 16
+FEWEST_UNFOLDED = 45
+FULL = 0.9  # of the levels are not zero: the others are a few dimensions that noise has lost, and no low rank
+WINDOW = 0.1, 0.6  # share of the levels that noise is estimated from where few levels allow no curve
+ALPHA_LEVELS = 64, 4096  # that `rmtlib.tails.noise_exponent` knows
+
+
+def without_empty(W: np.ndarray, missing: dict[str, str]) -> np.ndarray:
+    """The matrix without rows and columns of zeros; a ValueError if fewer than 16 of either are left."""
+    kept = [W.any(axis=axis) for axis in (1, 0)]
+    empty = {what: int(np.count_nonzero(~k)) for what, k in zip(("row", "column"), kept, strict=True)}
+    if not kept[0].any():
+        msg = "W is zero: it has no spectrum to analyse"
+        raise ValueError(msg)
+    for what, count in empty.items():
+        if count:
+            missing[f"{what}s of zeros"] = (
+                f"{count} left out: {'it has' if count == 1 else 'they have'} no size and no part in a vector"
+            )
+    W = W[kept[0]][:, kept[1]] if any(empty.values()) else W
+    if min(W.shape) < FEWEST_LEVELS:
+        but = " without its empty rows and columns" if any(empty.values()) else ""
+        msg = f"W must have at least {FEWEST_LEVELS} levels to be analysed; got {min(W.shape)}{but}"
+        raise ValueError(msg)
+    return W
+
+
+def is_full(rank: int, shape: tuple[int, int], missing: dict[str, str]) -> bool:
+    """Whether the rank is so nearly full that noise of a slightly smaller shape is the null; what is zero is named."""
+    m = min(shape)
+    if rank < FULL * m or rank < FEWEST_LEVELS:
+        missing[wording.NEED_FULL_RANK] = f"they need a full spectrum, and the matrix has rank {rank} of {m}"
+        return False
+    if rank < m:
+        zero = "1 level that is zero is" if rank == m - 1 else f"{m - rank} levels that are zero are"
+        missing["zero levels"] = f"{zero} left out, with {'its' if rank == m - 1 else 'their'} vectors"
+    return True
+
+
+def fitted_bulk(nu: np.ndarray, shape: tuple[int, int], a: int, missing: dict[str, str]) -> MarchenkoPasturFit | None:
+    """The bulk of levels, zeros left out; of fewer than 45 that have no edge, the bulk of noise with their sigma."""
+    n, m = max(shape), len(nu)
+    shape = shape if m == min(shape) else (n, m)
+    try:
+        return fit_marchenko_pastur(nu, shape, a=a)
+    except ValueError as error:
+        # Everything that is wrong with the matrix itself was refused before: this spectrum has no edge. The rest can be said.
+        if m >= FEWEST_UNFOLDED:
+            missing["bulk, outliers"] = str(error)
+            return None
+    missing["edges of the bulk"] = f"{m} levels do not bend down enough to fit them: those of noise are given"
+    noise = fit_noise(nu, shape, np.arange(int(WINDOW[0] * m), int(WINDOW[1] * m)))
+    lower, upper = (noise.sigma * (np.sqrt(n) + sign * np.sqrt(m)) for sign in (-1, 1))
+    fraction = 1 - (noise.n_outliers + noise.n_outliers_below) / m
+    return MarchenkoPasturFit(
+        nu_minus=float(lower),
+        nu_plus=float(upper),
+        amplitude=float(4 * fraction / (np.pi * (upper - lower) ** 2)),
+        bulk_fraction=fraction,
+        share_below_edge=float(np.mean(nu <= upper)),
+        **vars(noise),
+        shape=shape,
+        method="noise",
+        reflect=False,
+    )
+
+
+def exponent(nu: np.ndarray | None, missing: dict[str, str]) -> float | None:
+    """Exponent of the power law closest to the upper eigenvalues, where noise of as many levels is known."""
+    if nu is None:
+        return None
+    if not ALPHA_LEVELS[0] <= len(nu) <= ALPHA_LEVELS[1]:
+        missing["alpha"] = f"there is a null from {ALPHA_LEVELS[0]} to {ALPHA_LEVELS[1]} levels; this layer has {len(nu)}"
+        return None
+    return fit_power_law(nu**2).exponent
