@@ -12,19 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import checks, departures
+from . import checks, departures, wording
 from .biwhitening import BiwhitenError, biwhiten
-from .marchenko_pastur import Noise, fit_marchenko_pastur, fit_noise
+from .layer_levels import FEWEST_LEVELS, WINDOW, fitted_bulk
+from .marchenko_pastur import fit_noise
 from .spectra import spectrum
 from .unfolding import half_window
 
-__all__ = ["Grid", "UpdateRank", "grid", "level_pvalue", "noise_of", "update_rank"]
+__all__ = ["Grid", "UpdateRank", "grid", "update_rank"]
 
 MANTISSA = {"bfloat16": 7, "float16": 10, "float32": 23, "float64": 52}
 SMALLEST = {"bfloat16": -126, "float16": -14, "float32": -126, "float64": -1022}  # exponents, below which the spacing stays
-FEWEST_LEVELS = 16
-FEWEST_UNFOLDED = 45
-WINDOW = 0.1, 0.6  # share of the levels that noise is estimated from where few levels allow no curve
 ROUNDED = 1.5  # times the rounding that the numbers tell: noise up to here is rounding
 MARGIN = 1.05  # of the bound on the largest level of rounding
 
@@ -69,13 +67,14 @@ class UpdateRank:
     rank : int or None
         Their number; None where it cannot be said.
     pvalue : float or None
-        Probability that noise of the shape shows a level as large as the largest one (Tracy-Widom).
+        Probability that noise of the shape shows a level as large as the largest one (Tracy-Widom). Sizes that are fitted take
+        some of the fluctuations of noise with them: it is below 0.05 for one noise in a hundred.
     noise : float or None
         Standard deviation of an entry of the noise, a geometric mean over rows and columns; 0 for an update that has none.
     settled : bool
         Whether noise and directions could be told apart, see `rmtlib.Biwhitened`.
     words : str
-        What the update is made of.
+        What its levels are compared with.
     """
 
     rank: int | None
@@ -233,35 +232,31 @@ def _sums(grids):
 def _sparse(nu, D):
     if departures.zero_share(D) < departures.SPARSE:
         return None
-    null = departures.sparse_null(D)
-    rank = int(np.count_nonzero(nu > null.edge))
-    return UpdateRank(rank, None, float(np.sqrt(np.mean(D**2))), True, "sparse")
-
-
-def noise_of(nu, shape) -> Noise:
-    n, m = max(shape), len(nu)
-    shape = shape if m == min(shape) else (n, m)
-    if m >= FEWEST_UNFOLDED:
-        fit = fit_marchenko_pastur(nu, shape, a=half_window(m))
-        return Noise(fit.sigma, fit.outlier_edge, fit.outlier_edge_below, fit.n_outliers, fit.n_outliers_below)
-    return fit_noise(nu, shape, np.arange(int(WINDOW[0] * m), int(WINDOW[1] * m)))
+    rank = int(np.count_nonzero(nu > departures.sparse_null(D).edge))
+    words = f"{departures.zero_share(D):.0%} of its entries are zero, and noise is taken to have the same zeros"
+    return UpdateRank(rank, None, float(np.sqrt(np.mean(D**2))), True, words)
 
 
 def _noisy(D):
+    missing: dict[str, str] = {}
     try:
         taken = biwhiten(D)
     except BiwhitenError as error:
         return UpdateRank(None, None, None, False, str(error))
     nu = _levels(taken.matrix)
-    try:
-        noise = noise_of(nu, D.shape)
-    except ValueError as error:
-        return UpdateRank(None, None, None, False, str(error))
-    size = float(np.exp(np.log(taken.row_sizes).mean()) * noise.sigma)
-    return UpdateRank(noise.n_outliers, level_pvalue(nu[-1], noise.sigma, D.shape), size, taken.settled, "")
+    bulk = fitted_bulk(nu, D.shape, half_window(len(nu)), missing)
+    if bulk is None:
+        return UpdateRank(None, None, None, False, missing["bulk, outliers"])
+    if wording.uncounted(bulk):
+        words = f"the bulk of its levels holds {bulk.bulk_fraction:.0%} of them, which is none to lie outside of"
+        return UpdateRank(None, None, None, False, words)
+    size = float(np.exp(np.log(taken.row_sizes).mean()) * bulk.sigma)
+    words = "noise of its own" if taken.settled else "noise and directions could not be told apart for certain"
+    return UpdateRank(bulk.n_outliers, level_pvalue(nu[-1], bulk.sigma, D.shape), size, taken.settled, words)
 
 
-def level_pvalue(nu: float, sigma: float, shape) -> float:
+def level_pvalue(nu: float, sigma: float, shape: tuple[int, int]) -> float:
+    """Probability that noise of a shape has a level as large as ``nu`` (Johnstone, Ann. Stat. 29, 295 (2001))."""
     from .laws import tracy_widom
 
     n, m = max(shape), min(shape)

@@ -65,8 +65,8 @@ class Layer:
 class Weights(Mapping):
     """Weight matrices by name, read when they are asked for: ``weights["dense2"].matrix``.
 
-    Names, ``len``, ``shapes`` and ``skipped`` come from headers, and read no tensor. Indexing reads one; iterating over
-    ``values()`` or ``items()`` reads one after another and keeps none. The file must stay where it is.
+    Names, ``len``, ``shapes``, ``kinds`` and ``skipped`` come from headers, and read no tensor. Indexing reads one; iterating
+    over ``values()`` or ``items()`` reads one after another and keeps none. The file must stay where it is.
 
     A tensor with nan or infinite entries is found when it is read: that raises a `WeightsError` with its name, and from then on
     it is not among the layers but in ``skipped``.
@@ -77,6 +77,8 @@ class Weights(Mapping):
         ``(name, shape, reason)`` of every tensor that gives no matrix.
     shapes : dict of str to tuple of int
         ``(n_out, n_in)`` of every matrix.
+    kinds : dict of str to str
+        Kind of every matrix, as in `Layer`.
     origin : rmtlib.weights.origin.Origin or None
         The file or folder that they are read from; None for weights in memory.
     """
@@ -112,6 +114,10 @@ class Weights(Mapping):
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
         return {name: (rows.stop - rows.start, plan.map.shape[1]) for name, (plan, rows) in self._plans.items()}
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        return {name: plan.map.kind for name, (plan, _) in self._plans.items()}
 
     def tensor(self, name: str) -> Tensor:
         """What the source says of the tensor that holds a layer: its name, shape and dtype there.
