@@ -6,6 +6,7 @@
 from . import claims, ensembles, figures, filtering, laws, tails
 from .analysis import analyse
 from .biwhitening import Biwhitened, BiwhitenError, biwhiten
+from .comparison import Comparison, LayerComparison, compare
 from .ends import EndMeans, EndTests, end_means, end_tests
 from .layer_analysis import LayerAnalysis
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
@@ -23,10 +24,12 @@ __version__ = "0.1.0"
 __all__ = [
     "BiwhitenError",
     "Biwhitened",
+    "Comparison",
     "EndMeans",
     "EndTests",
     "Layer",
     "LayerAnalysis",
+    "LayerComparison",
     "MarchenkoPasturFit",
     "NumberVariance",
     "PorterThomasTest",
@@ -38,6 +41,7 @@ __all__ = [
     "analyse_network",
     "biwhiten",
     "claims",
+    "compare",
     "end_means",
     "end_tests",
     "ensembles",
