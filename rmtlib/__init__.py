@@ -6,6 +6,7 @@
 from . import claims, ensembles, figures, filtering, laws, tails
 from .analysis import analyse
 from .biwhitening import Biwhitened, BiwhitenError, biwhiten
+from .comparison import Comparison, LayerComparison, compare
 from .ends import EndMeans, EndTests, end_means, end_tests
 from .free import FreeAddition, free_addition
 from .layer_analysis import LayerAnalysis
@@ -26,11 +27,13 @@ __version__ = "0.1.0"
 __all__ = [
     "BiwhitenError",
     "Biwhitened",
+    "Comparison",
     "EndMeans",
     "EndTests",
     "FreeAddition",
     "Layer",
     "LayerAnalysis",
+    "LayerComparison",
     "MarchenkoPasturFit",
     "NetworkSummary",
     "NumberVariance",
@@ -43,6 +46,7 @@ __all__ = [
     "analyse_network",
     "biwhiten",
     "claims",
+    "compare",
     "end_means",
     "end_tests",
     "ensembles",
