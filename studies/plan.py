@@ -15,10 +15,23 @@ import yaml
 
 from rmtlib.learning import Run, TrainingConfig
 
-from . import compression, directions, filtering, keep, linearized, motion, rivals
+from . import compression, directions, filtering, keep, linearized, motion, rivals, small_values
 from .tables import replace_rows
 
-__all__ = ["PLAN", "STUDIES", "Kept", "Measurement", "Plan", "PlanError", "Study", "Trained", "finished_runs", "read_plan"]
+__all__ = [
+    "PACKAGED",
+    "PLAN",
+    "STUDIES",
+    "Kept",
+    "Measurement",
+    "Packaged",
+    "Plan",
+    "PlanError",
+    "Study",
+    "Trained",
+    "finished_runs",
+    "read_plan",
+]
 
 PLAN = Path(__file__).with_name("studies.yaml")
 
@@ -46,6 +59,12 @@ STUDIES = {
     "linearized": Study(linearized.measure, partial(_rows, digits=6, keys=("run", "layer"))),
     "motion": Study(motion.measure, lambda path, table, run, order: motion.write(path, table, run)),
     "rivals": Study(rivals.measure, partial(_rows, digits=6)),
+}
+# Studies of networks that packages hold: without the package they have no rows.
+PACKAGED: dict[str, Callable[[], pd.DataFrame]] = {
+    "small_damage": small_values.measure_damage,
+    "small_directions": small_values.measure_directions,
+    "small_levels": small_values.measure_levels,
 }
 
 
@@ -79,6 +98,14 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Packaged:
+    """One study of a network that a package holds, into one file of ``data/``."""
+
+    study: str
+    output: str
+
+
+@dataclass(frozen=True)
 class Kept:
     """Runs of which ``data/runs`` keeps these tensors (`studies.keep`)."""
 
@@ -92,6 +119,7 @@ class Plan:
 
     train: Sequence[Trained]
     measure: Sequence[Measurement]
+    packages: Sequence[Packaged]
     keep: Sequence[Kept]
 
     def tensors_of(self, name: str) -> str | None:
@@ -113,7 +141,7 @@ def read_plan(path: Path = PLAN) -> Plan:
     except yaml.YAMLError as error:
         msg = f"{path} must be YAML: {error}"
         raise PlanError(msg) from error
-    sections = {"train": _trained, "measure": _measurement, "keep": _kept}
+    sections = {"train": _trained, "measure": _measurement, "packages": _packaged, "keep": _kept}
     if not isinstance(content, dict) or not set() < content.keys() <= sections.keys():
         msg = f"{path} must have sections among {', '.join(sections)}; got {_words(content)}"
         raise PlanError(msg)
@@ -162,21 +190,31 @@ def _trained(entry) -> Trained:
     return Trained(TrainingConfig(**entry["config"]), _names(entry["layers"], "layers") if "layers" in entry else ())
 
 
+def _require_study(study, studies: Iterable[str], output) -> None:
+    if study not in studies:
+        msg = f"study must be one of {', '.join(studies)}; got {study!r}"
+        raise PlanError(msg)
+    if PurePosixPath(output).is_absolute() or ".." in PurePosixPath(output).parts:
+        msg = f"output must be a path inside data/; got {output!r}"
+        raise PlanError(msg)
+
+
+def _packaged(entry) -> Packaged:
+    _require(entry, {"study", "output"})
+    _require_study(entry["study"], PACKAGED, entry["output"])
+    return Packaged(**entry)
+
+
 def _measurement(entry) -> Measurement:
     _require(entry, {"study", "output", "runs"}, {"except", "options"})
-    study, output, options = entry["study"], PurePosixPath(entry["output"]), entry.get("options", {})
-    if study not in STUDIES:
-        msg = f"study must be one of {', '.join(STUDIES)}; got {study!r}"
-        raise PlanError(msg)
-    if output.is_absolute() or ".." in output.parts:
-        msg = f"output must be a path inside data/; got {str(output)!r}"
-        raise PlanError(msg)
+    study, output, options = entry["study"], entry["output"], entry.get("options", {})
+    _require_study(study, STUDIES, output)
     known = list(inspect.signature(STUDIES[study].measure).parameters)[2:]
     if unknown := [name for name in options if name not in known]:
         msg = f"options of {study} must be among {', '.join(known) or 'none'}; got {', '.join(unknown)}"
         raise PlanError(msg)
     without = _names(entry["except"], "except") if "except" in entry else ()
-    return Measurement(study, str(output), _names(entry["runs"], "runs"), without, options)
+    return Measurement(study, output, _names(entry["runs"], "runs"), without, options)
 
 
 def _kept(entry) -> Kept:
