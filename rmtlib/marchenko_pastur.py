@@ -1,8 +1,8 @@
 r"""Modified Marchenko-Pastur fit: how much of a spectrum is random bulk, where the bulk ends, and what lies beyond.
 
 The singular values of a random n x m matrix, n >= m, follow the Marchenko-Pastur law with edges
-:math:`\sigma(\sqrt n \pm \sqrt m)`. There is no theory for a trained matrix; the paper keeps the form of the law and frees its
-parameters,
+:math:`\sigma(\sqrt n \pm \sqrt m)`. Of a trained matrix neither noise nor update is known apart; the paper keeps the form of the
+law and frees its parameters,
 
 .. math:: y(\nu) = \frac{A}{\nu} \sqrt{(\nu_+^2 - \nu^2)(\nu^2 - \nu_-^2)}, \qquad
           f = \int y \, d\nu = \frac{\pi A}{4} (\nu_+ - \nu_-)^2,

@@ -15,7 +15,7 @@ import yaml
 
 from rmtlib.learning import Run, TrainingConfig
 
-from . import compression, directions, filtering, keep, linearized, motion, rivals, small_values
+from . import compression, directions, filtering, keep, linearized, motion, rivals, small_damage, small_values
 from .tables import replace_rows
 
 __all__ = [
@@ -62,7 +62,7 @@ STUDIES = {
 }
 # Studies of networks that packages hold: without the package they have no rows.
 PACKAGED: dict[str, Callable[[], pd.DataFrame]] = {
-    "small_damage": small_values.measure_damage,
+    "small_damage": small_damage.measure_damage,
     "small_directions": small_values.measure_directions,
     "small_levels": small_values.measure_levels,
 }

@@ -1,4 +1,4 @@
-"""Small singular values of a transformer: levels below the bulk, activations along their vectors, what is lost without them."""
+"""The small end of a transformer's levels: those below the bulk, and the activations along their vectors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pandas as pd
 from tqdm import tqdm
 
 import rmtlib
-from rmtlib import checks
 from rmtlib.runs import book_data
 
 from . import text
@@ -19,13 +18,11 @@ from .packages import minilm_weights
 from .sizes import profile_noise
 from .transformer import ROLES, Encoder, embed, load_minilm, tokenise
 
-__all__ = ["corpus", "damage", "directions", "levels", "measure_damage", "measure_directions", "measure_levels", "read"]
+__all__ = ["corpus", "directions", "levels", "measure_directions", "measure_levels", "read"]
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("chapters/*.md", "coursework/*.md", "*.md")
-MOMENTS, JUDGED = (1200, 48)  # sentences: for the moments of the activations, and for the embeddings
-NEIGHBOURS = 5
-NULL_TENTHS = (0, 4, 9)  # of the network of noise
+SENTENCES = 1200  # for the moments of the activations
 COUNTS = {
     "outliers_below": "below",
     "outliers_below_biwhitened": "below_biwhitened",
@@ -84,7 +81,7 @@ def levels(matrices: Mapping[str, np.ndarray], *, seed: int = 0) -> pd.DataFrame
 def measure_directions() -> pd.DataFrame:
     """`directions` of MiniLM on the `corpus`; no rows without the package that holds it."""
     encoder = load_minilm()
-    return pd.DataFrame() if encoder is None else directions(encoder, tokenise(corpus(MOMENTS)))
+    return pd.DataFrame() if encoder is None else directions(encoder, tokenise(corpus(SENTENCES)))
 
 
 def directions(encoder: Encoder, tokens: Sequence[Sequence[int]], *, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -131,68 +128,6 @@ def directions(encoder: Encoder, tokens: Sequence[Sequence[int]], *, draws: int 
     return pd.DataFrame(rows)
 
 
-def measure_damage() -> pd.DataFrame:
-    """`damage` of MiniLM, and of the same network with noise in its blocks; no rows without the package that holds it."""
-    encoder = load_minilm()
-    if encoder is None:
-        return pd.DataFrame()
-    tokens = tokenise(corpus(JUDGED))
-    trained = damage(encoder, tokens).assign(weights="trained")
-    noise = damage(_with_noise(encoder, 0), tokens, deciles=NULL_TENTHS).assign(weights="noise")
-    return pd.concat([trained, noise])
-
-
-def damage(
-    encoder: Encoder, tokens: Sequence[Sequence[int]], *, deciles: Sequence[int] = range(10), draws: int = 2, seed: int = 1
-) -> pd.DataFrame:
-    """What embeddings lose when a tenth of the singular values is set to zero, in all matrices of one role.
-
-    Parameters
-    ----------
-    encoder : Encoder
-    tokens : sequence of sequences of int
-        Texts whose embeddings judge.
-    deciles : sequence of int
-        The tenths, ascending from 0.
-    draws : int
-        As often, the singular values of the tenth are taken away along random directions instead: the matrix that is subtracted
-        has the same singular values and random vectors.
-    seed : int
-        Of the directions.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Rows by ``role`` and ``decile``: ``cost``, one minus the cosine between the embeddings before and after, in the mean over
-        the texts; ``random_cost``, the same along random directions, in the mean over draws too; their ``ratio``, with its
-        standard error over texts and draws, ``ratio_error``; ``draw_spread``, the relative standard deviation of the cost of a
-        single draw, one number for all tenths of a role; ``lost`` and ``random_lost``, the share of the five nearest texts that
-        are no longer among the five nearest. Standard errors over the texts: ``cost_error``, ``lost_error``.
-
-    Raises
-    ------
-    ValueError
-        If ``draws`` is below two.
-    """
-    draws = checks.integer(draws, "draws", at_least=2)
-    rng = np.random.default_rng(seed)
-    whole = embed(encoder, tokens)
-    rows = []
-    for role in ROLES:
-        blocks = {block: _svd(encoder.matrix(role, block)) for block in range(encoder.blocks)}
-        measured = []
-        for decile in tqdm(deciles, desc=role):
-            own = _without(encoder, role, blocks, decile, None)
-            random = (_without(encoder, role, blocks, decile, rng) for _ in range(draws))
-            found = [_losses(whole, embed(changed, tokens)) for changed in (own, *random)]
-            measured.append([np.array(values) for values in zip(*found, strict=True)])
-        by_draw = np.array([cost[1:].mean(1) for cost, _ in measured])
-        of_a_draw = np.mean(np.var(by_draw, axis=1, ddof=1) / by_draw.mean(1) ** 2)
-        for decile, (cost, lost) in zip(deciles, measured, strict=True):
-            rows.append({"role": role, "decile": decile} | _summary(cost, lost, of_a_draw))
-    return pd.DataFrame(rows)
-
-
 def read(name: str, path: Path | None = None) -> pd.DataFrame:
     """What the book has measured: ``"levels"``, ``"directions"`` or ``"damage"``, columns as in the functions above."""
     return pd.read_csv((path or book_data() / "transformer") / f"{name}.csv")
@@ -215,64 +150,7 @@ def _moments(encoder: Encoder, tokens) -> dict[tuple[str, int], dict[str, np.nda
     return found
 
 
-def _svd(W: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Output vectors (columns), levels and input vectors (rows), in ascending order of the levels."""
-    U, nu, V = np.linalg.svd(W.astype(np.float64), full_matrices=False)
-    return U[:, ::-1], nu[::-1], V[::-1]
-
-
 def _levels_and_inputs(W: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return _svd(W)[1:]
-
-
-def _with_noise(encoder: Encoder, seed: int) -> Encoder:
-    """The encoder with Gaussian matrices in its blocks, as large as its own."""
-    rng = np.random.default_rng(seed)
-    places = [(role, block) for role in ROLES for block in range(encoder.blocks)]
-    own = {place: encoder.matrix(*place) for place in places}
-    return encoder.with_matrices({place: W.std() * rng.standard_normal(W.shape) for place, W in own.items()})
-
-
-def _without(encoder: Encoder, role: str, blocks: Mapping[int, tuple], decile: int, rng) -> Encoder:
-    """The encoder without one tenth of the levels of a role, along their own vectors or (with a Generator) along random ones."""
-    changed = {}
-    for block, (U, nu, V) in blocks.items():
-        m = len(nu)
-        part = slice(decile * m // 10, (decile + 1) * m // 10)
-        left, right = U[:, part], V[part].T
-        if rng is not None:
-            left, right = (np.linalg.qr(rng.standard_normal(vectors.shape))[0] for vectors in (left, right))
-        changed[role, block] = encoder.matrix(role, block) - (left * nu[part]) @ right.T
-    return encoder.with_matrices(changed)
-
-
-def _losses(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each text: one minus the cosine, and the share of the nearest texts that are lost."""
-    cost = 1 - np.einsum("ij,ij->i", before.astype(np.float64), after)
-    near = map(_nearest, (before, after))
-    return cost, 1 - np.array([len(a & b) / NEIGHBOURS for a, b in zip(*near, strict=True)])
-
-
-def _nearest(embeddings: np.ndarray) -> list[set[int]]:
-    cosines = embeddings @ embeddings.T
-    np.fill_diagonal(cosines, -np.inf)
-    return [set(row) for row in np.argsort(-cosines, axis=1)[:, :NEIGHBOURS].tolist()]
-
-
-def _summary(cost: np.ndarray, lost: np.ndarray, of_a_draw: float) -> dict[str, float]:
-    """Means and errors; rows of both arrays: the own directions, then the draws of random ones; columns: texts."""
-    texts, draws = cost.shape[1], len(cost) - 1
-    own, random = cost[0], cost[1:].mean(0)
-    ratio = own.mean() / random.mean()
-    over_texts = np.var(own / own.mean() - random / random.mean(), ddof=1) / texts
-    return {
-        "cost": own.mean(),
-        "cost_error": own.std(ddof=1) / np.sqrt(texts),
-        "random_cost": random.mean(),
-        "ratio": ratio,
-        "ratio_error": ratio * np.sqrt(over_texts + of_a_draw / draws),
-        "draw_spread": np.sqrt(of_a_draw),
-        "lost": lost[0].mean(),
-        "lost_error": lost[0].std(ddof=1) / np.sqrt(texts),
-        "random_lost": lost[1:].mean(),
-    }
+    """Levels, ascending, and their input vectors as rows."""
+    _, nu, V = np.linalg.svd(W.astype(np.float64), full_matrices=False)
+    return nu[::-1], V[::-1]

@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from studies import small_values
-from studies.small_values import damage, directions, levels
+from studies import small_damage, small_values
+from studies.small_damage import damage
+from studies.small_values import directions, levels
 from studies.transformer import ROLES, embed
 
 from .builders import small_encoder
@@ -109,7 +110,7 @@ def test_one_draw_is_refused(encoder):
 
 def test_random_directions_take_away_as_much(encoder, monkeypatch):
     sizes = {}
-    original = small_values.embed
+    original = small_damage.embed
 
     def noting(changed, tokens):
         for role in ROLES:
@@ -118,7 +119,7 @@ def test_random_directions_take_away_as_much(encoder, monkeypatch):
                 sizes.setdefault(role, []).append(np.linalg.svd(difference, compute_uv=False)[:3])
         return original(changed, tokens)
 
-    monkeypatch.setattr(small_values, "embed", noting)
+    monkeypatch.setattr(small_damage, "embed", noting)
     damage(encoder, TOKENS, deciles=[4], draws=2)
     assert set(sizes) == set(ROLES)
     for own, *random in sizes.values():
@@ -156,9 +157,10 @@ def test_planted_levels_are_found_below_and_noise_with_their_sizes_has_none():
 
 
 def test_without_the_package_there_are_no_rows(monkeypatch):
-    monkeypatch.setattr(small_values, "load_minilm", lambda: None)
+    for module in (small_values, small_damage):
+        monkeypatch.setattr(module, "load_minilm", lambda: None)
     monkeypatch.setattr(small_values, "minilm_weights", dict)
-    for measure in (small_values.measure_levels, small_values.measure_directions, small_values.measure_damage):
+    for measure in (small_values.measure_levels, small_values.measure_directions, small_damage.measure_damage):
         assert measure().empty
 
 

@@ -1,0 +1,129 @@
+"""What the book says of the small singular values of a transformer, from the tables of `studies.small_values`."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from rmtlib.claims import Outcome
+
+from .transformer import ROLES
+
+__all__ = ["below", "costs", "costs_pivot", "damage_outcomes", "direction_outcomes", "energies", "level_outcomes"]
+
+RECTANGULAR = ["intermediate", "output"]  # a square matrix has no lower edge to lie below
+WAYS = {"below": "as it is", "below_biwhitened": "sizes taken out"}
+SMALLEST, MIDDLE = 0, (3, 4, 5, 6)
+ERRORS = 2  # standard errors that a difference has to have
+
+
+def below(levels: pd.DataFrame) -> pd.DataFrame:
+    """Levels below the bulk of the rectangular matrices, and of noise with their sizes, in the sum over the blocks.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows by role; columns by ``weights`` and whether sizes are taken out.
+    """
+    rows = _rectangular(levels).groupby(["role", "weights"])[list(WAYS)].sum().rename(columns=WAYS).astype(int)
+    return rows.unstack("weights").swaplevel(axis=1).sort_index(axis=1, ascending=[False, True])
+
+
+def level_outcomes(levels: pd.DataFrame) -> dict[str, Outcome | float]:
+    """Numbers of levels below the bulk, and whether they are more than noise with the same sizes shows.
+
+    That levels lie below is reproduced if, sizes taken out, more than half of the rectangular matrices have more of them than any
+    of the matrices of noise.
+    """
+    counts = _rectangular(levels).pivot(index="layer", columns="weights", values=list(WAYS))
+    taken = counts["below_biwhitened"]
+    more = int((taken["trained"] > taken["noise"].max()).sum())
+    found: dict[str, Outcome | float] = {
+        "levels-below": Outcome(more > len(taken) / 2, more=more, matrices=len(taken)),
+        "square": levels["layer"].nunique() - len(taken),
+        "rejected-below": 100 * levels.loc[levels["weights"] == "trained", "low_input"].max(),
+    }
+    for weights in ("trained", "noise"):
+        found[f"{weights}-as-it-is"] = counts["below", weights].sum()
+        found[f"{weights}-taken"] = taken[weights].sum()
+    return found
+
+
+def energies(directions: pd.DataFrame, about: str = "mean") -> pd.DataFrame:
+    """Relative energies along the vectors of each tenth, in the mean over the blocks: rows by role, columns by tenth from 1."""
+    rows = directions[directions["about"] == about]
+    table = rows.pivot_table(index="role", columns="decile", values="trained")
+    return table.loc[list(ROLES)].rename(columns=lambda decile: decile + 1)
+
+
+def direction_outcomes(directions: pd.DataFrame) -> dict[str, Outcome | float]:
+    """Energies at both ends, how often they leave the band, and how often the nulls do (in per cent).
+
+    Of a role, overlap at the small end is reproduced if in more than half of the blocks the energy about the mean along the
+    smallest tenth is above the band of random directions.
+    """
+    rows = directions[directions["about"] == "mean"]
+    null = pd.concat([~directions[kind].between(directions["low"], directions["high"]) for kind in ("noise", "turned")])
+    found: dict[str, Outcome | float] = {"null-outside": 100 * null.mean()}
+    ends = rows[rows["decile"].isin((SMALLEST, 9))]
+    for (role, decile), part in ends.groupby(["role", "decile"]):
+        above = int((part["trained"] > part["high"]).sum())
+        numbers = {"energy": part["trained"].mean(), "above": above, "blocks": len(part)}
+        name = f"{role.replace('.', '-')}-{'small' if decile == SMALLEST else 'large'}"
+        found[name] = Outcome(above > len(part) / 2, **numbers) if decile == SMALLEST else numbers["energy"]
+    return found
+
+
+def costs_pivot(damage: pd.DataFrame, value: str = "cost") -> pd.DataFrame:
+    """One column of the trained rows of the damage: rows by role, columns by tenth from 1."""
+    rows = damage[damage["weights"] == "trained"]
+    return rows.pivot(index="role", columns="decile", values=value).loc[list(ROLES)].rename(columns=lambda decile: decile + 1)
+
+
+def costs(damage: pd.DataFrame) -> pd.DataFrame:
+    """What the removal of the smallest tenth does: a row a role, costs in thousandths.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``own``: cost along the tenth's own directions; ``random``: along random ones; ``ratio`` of both, with its error;
+        ``rank``: how many tenths cost more, plus one; ``lost, %``: share of the five nearest texts that are lost.
+    """
+    rows = damage[damage["weights"] == "trained"]
+    rank = rows.groupby("role")["cost"].rank(ascending=False).astype(int)
+    smallest = rows.assign(rank=rank)[rows["decile"] == SMALLEST].set_index("role").loc[list(ROLES)]
+    table = {"own": 1000 * smallest["cost"], "random": 1000 * smallest["random_cost"], "ratio": smallest["ratio"]}
+    table |= {"error": smallest["ratio_error"], "rank": smallest["rank"], "lost, %": 100 * smallest["lost"]}
+    return pd.DataFrame(table)
+
+
+def damage_outcomes(damage: pd.DataFrame, directions: pd.DataFrame) -> dict[str, Outcome | float | str]:
+    """What embeddings lose without the smallest tenth.
+
+    Two sentences are judged for the roles together. ``small-matter``: along its own directions the smallest tenth costs more than
+    along random ones; reproduced if it does so in more than half of the roles, by two errors. ``small-cost``: the smallest tenth
+    costs more than a tenth of the middle; reproduced if it costs more than each of the fourth to the seventh in more than half of
+    the roles.
+    """
+    trained, noise = (damage[damage["weights"] == weights] for weights in ("trained", "noise"))
+    z = (noise["ratio"] - 1) / (noise["ratio_error"] ** 2 + noise["draw_spread"] ** 2) ** 0.5
+    smallest = trained[trained["decile"] == SMALLEST].set_index("role")
+    matter = smallest["ratio"] - 1 > ERRORS * (smallest["ratio_error"] ** 2 + smallest["draw_spread"] ** 2) ** 0.5
+    middle = trained[trained["decile"].isin(MIDDLE)].groupby("role")["cost"].max()
+    more = smallest["cost"] > middle
+    energy = directions[directions["about"] == "zero"].groupby(["role", "decile"])["trained"].mean()
+    both = trained.set_index(["role", "decile"]).join(energy)
+    return {
+        "null-ratios": len(z),
+        "null-far": int((z.abs() > ERRORS).sum()),
+        "null-lowest": noise["ratio"].min(),
+        "null-highest": noise["ratio"].max(),
+        "small-matter": Outcome(matter.sum() > len(matter) / 2, roles=int(matter.sum()), of=len(matter)),
+        "small-matter-names": ", ".join(role for role in ROLES if matter[role]) or "none",
+        "small-cost": Outcome(more.sum() > len(more) / 2, roles=int(more.sum()), of=len(more)),
+        "rank-energy": both["ratio"].corr(both["trained"], method="spearman"),
+    } | {f"ratio-{role.replace('.', '-')}": smallest["ratio"][role] for role in ROLES}
+
+
+def _rectangular(levels: pd.DataFrame) -> pd.DataFrame:
+    role = levels["layer"].str.partition(".")[2]
+    return levels.assign(role=role)[role.isin(RECTANGULAR)]
