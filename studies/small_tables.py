@@ -109,7 +109,7 @@ def damage_outcomes(damage: pd.DataFrame, directions: pd.DataFrame) -> dict[str,
     smallest = trained[trained["decile"] == SMALLEST].set_index("role")
     matter = smallest["ratio"] - 1 > ERRORS * (smallest["ratio_error"] ** 2 + smallest["draw_spread"] ** 2) ** 0.5
     middle = trained[trained["decile"].isin(MIDDLE)].groupby("role")["cost"].max()
-    more = smallest["cost"] > middle
+    more = smallest["cost"] > middle[smallest.index]
     energy = directions[directions["about"] == "zero"].groupby(["role", "decile"])["trained"].mean()
     both = trained.set_index(["role", "decile"]).join(energy)
     return {
@@ -120,6 +120,7 @@ def damage_outcomes(damage: pd.DataFrame, directions: pd.DataFrame) -> dict[str,
         "small-matter": Outcome(matter.sum() > len(matter) / 2, roles=int(matter.sum()), of=len(matter)),
         "small-matter-names": ", ".join(role for role in ROLES if matter[role]) or "none",
         "small-cost": Outcome(more.sum() > len(more) / 2, roles=int(more.sum()), of=len(more)),
+        "small-beats": int((trained.loc[trained["role"] == "intermediate", "cost"] < smallest["cost"]["intermediate"]).sum()),
         "rank-energy": both["ratio"].corr(both["trained"], method="spearman"),
     } | {f"ratio-{role.replace('.', '-')}": smallest["ratio"][role] for role in ROLES}
 
