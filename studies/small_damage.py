@@ -52,11 +52,16 @@ def damage(
     Returns
     -------
     pandas.DataFrame
-        Rows by ``role`` and ``decile``: ``cost``, one minus the cosine between the embeddings before and after, in the mean over
-        the texts; ``random_cost``, the same along random directions, in the mean over draws too; their ``ratio``, with its
-        standard error over texts and draws, ``ratio_error``; ``draw_spread``, the relative standard deviation of the cost of a
-        single draw, one number for all tenths of a role; ``lost`` and ``random_lost``, the share of the five nearest texts that
-        are no longer among the five nearest. Standard errors over the texts: ``cost_error``, ``lost_error``.
+        Rows by ``role`` and ``decile``:
+
+        - ``cost``: one minus the cosine between the embeddings before and after, in the mean over the texts, with its standard
+          error ``cost_error``; ``random_cost``: the same along random directions, in the mean over draws too;
+        - ``ratio`` of both, with its standard error over texts and draws, ``ratio_error``; ``draw_spread``: relative standard
+          deviation of the cost of a single draw, one number for all tenths of a role;
+        - all of these with ``centred_`` before, of embeddings from which the mean over the texts is subtracted, so that a shift
+          that all share costs nothing;
+        - ``lost``: share of the five nearest texts that are no longer among the five nearest, with its standard error
+          ``lost_error`` over the texts; ``random_lost``: the same along random directions.
 
     Raises
     ------
@@ -75,10 +80,11 @@ def damage(
             random = (_without(encoder, role, blocks, decile, rng) for _ in range(draws))
             found = [_losses(whole, embed(changed, tokens)) for changed in (own, *random)]
             measured.append([np.array(values) for values in zip(*found, strict=True)])
-        by_draw = np.array([cost[1:].mean(1) for cost, _ in measured])
-        of_a_draw = np.mean(np.var(by_draw, axis=1, ddof=1) / by_draw.mean(1) ** 2)
-        for decile, (cost, lost) in zip(deciles, measured, strict=True):
-            rows.append({"role": role, "decile": decile} | _summary(cost, lost, of_a_draw))
+        costs, centred, lost = zip(*measured, strict=True)
+        summaries = (_ratios(costs), _ratios(centred, "centred_"), map(_lost, lost))
+        for decile, *parts in zip(deciles, *summaries, strict=True):
+            row = {"role": role, "decile": decile}
+            rows.append(row | {name: value for part in parts for name, value in part.items()})
     return pd.DataFrame(rows)
 
 
@@ -109,11 +115,13 @@ def _without(encoder: Encoder, role: str, blocks: Mapping[int, tuple], decile: i
     return encoder.with_matrices(changed)
 
 
-def _losses(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each text: one minus the cosine, and the share of the nearest texts that are lost."""
+def _losses(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of each text: one minus the cosine, the same of centred embeddings, and the share of the nearest texts that are lost."""
     cost = 1 - np.einsum("ij,ij->i", before.astype(np.float64), after)
-    near = map(_nearest, (before, after))
-    return cost, 1 - np.array([len(a & b) / NEIGHBOURS for a, b in zip(*near, strict=True)])
+    centred = [x - x.mean(0) for x in (before.astype(np.float64), after.astype(np.float64))]
+    a, b = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in centred)
+    near = zip(_nearest(before), _nearest(after), strict=True)
+    return cost, 1 - np.einsum("ij,ij->i", a, b), 1 - np.array([len(old & new) / NEIGHBOURS for old, new in near])
 
 
 def _nearest(embeddings: np.ndarray) -> list[set[int]]:
@@ -122,20 +130,28 @@ def _nearest(embeddings: np.ndarray) -> list[set[int]]:
     return [set(row) for row in np.argsort(-cosines, axis=1)[:, :NEIGHBOURS].tolist()]
 
 
-def _summary(cost: np.ndarray, lost: np.ndarray, of_a_draw: float) -> dict[str, float]:
-    """Means and errors; rows of both arrays: the own directions, then the draws of random ones; columns: texts."""
-    texts, draws = cost.shape[1], len(cost) - 1
-    own, random = cost[0], cost[1:].mean(0)
-    ratio = own.mean() / random.mean()
-    over_texts = np.var(own / own.mean() - random / random.mean(), ddof=1) / texts
-    return {
-        "cost": own.mean(),
-        "cost_error": own.std(ddof=1) / np.sqrt(texts),
-        "random_cost": random.mean(),
-        "ratio": ratio,
-        "ratio_error": ratio * np.sqrt(over_texts + of_a_draw / draws),
-        "draw_spread": np.sqrt(of_a_draw),
-        "lost": lost[0].mean(),
-        "lost_error": lost[0].std(ddof=1) / np.sqrt(texts),
-        "random_lost": lost[1:].mean(),
-    }
+def _ratios(costs: Sequence[np.ndarray], kind: str = "") -> list[dict[str, float]]:
+    """Means and errors, tenth by tenth; rows of an array: the own directions, then the draws of random ones; columns: texts."""
+    by_draw = np.array([cost[1:].mean(1) for cost in costs])
+    of_a_draw = np.mean(np.var(by_draw, axis=1, ddof=1) / by_draw.mean(1) ** 2)
+    rows = []
+    for cost in costs:
+        texts, draws = cost.shape[1], len(cost) - 1
+        own, random = cost[0], cost[1:].mean(0)
+        ratio = own.mean() / random.mean()
+        over_texts = np.var(own / own.mean() - random / random.mean(), ddof=1) / texts
+        row = {
+            "cost": own.mean(),
+            "cost_error": own.std(ddof=1) / np.sqrt(texts),
+            "random_cost": random.mean(),
+            "ratio": ratio,
+            "ratio_error": ratio * np.sqrt(over_texts + of_a_draw / draws),
+            "draw_spread": np.sqrt(of_a_draw),
+        }
+        rows.append({f"{kind}{name}": value for name, value in row.items()})
+    return rows
+
+
+def _lost(lost: np.ndarray) -> dict[str, float]:
+    own, texts = lost[0], lost.shape[1]
+    return {"lost": own.mean(), "lost_error": own.std(ddof=1) / np.sqrt(texts), "random_lost": lost[1:].mean()}

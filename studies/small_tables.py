@@ -8,7 +8,7 @@ from rmtlib.claims import Outcome
 
 from .transformer import ROLES
 
-__all__ = ["below", "costs", "costs_pivot", "damage_outcomes", "direction_outcomes", "energies", "level_outcomes"]
+__all__ = ["below", "damage_outcomes", "direction_outcomes", "energies", "level_outcomes", "smallest_tenth"]
 
 RECTANGULAR = ["intermediate", "output"]  # a square matrix has no lower edge to lie below
 WAYS = {"below": "as it is", "below_biwhitened": "sizes taken out"}
@@ -40,7 +40,6 @@ def level_outcomes(levels: pd.DataFrame) -> dict[str, Outcome | float]:
     found: dict[str, Outcome | float] = {
         "levels-below": Outcome(more > len(taken) / 2, more=more, matrices=len(taken)),
         "square": levels["layer"].nunique() - len(taken),
-        "rejected-below": 100 * levels.loc[levels["weights"] == "trained", "low_input"].max(),
     }
     for weights in ("trained", "noise"):
         found[f"{weights}-as-it-is"] = counts["below", weights].sum()
@@ -68,32 +67,28 @@ def direction_outcomes(directions: pd.DataFrame) -> dict[str, Outcome | float]:
     for (role, decile), part in ends.groupby(["role", "decile"]):
         above = int((part["trained"] > part["high"]).sum())
         numbers = {"energy": part["trained"].mean(), "above": above, "blocks": len(part)}
-        name = f"{role.replace('.', '-')}-{'small' if decile == SMALLEST else 'large'}"
-        found[name] = Outcome(above > len(part) / 2, **numbers) if decile == SMALLEST else numbers["energy"]
+        if decile == SMALLEST:
+            found[f"{role.replace('.', '-')}-small"] = Outcome(above > len(part) / 2, **numbers)
+        elif role in RECTANGULAR:
+            found[f"{role}-large"] = numbers["energy"]
     return found
 
 
-def costs_pivot(damage: pd.DataFrame, value: str = "cost") -> pd.DataFrame:
-    """One column of the trained rows of the damage: rows by role, columns by tenth from 1."""
-    rows = damage[damage["weights"] == "trained"]
-    return rows.pivot(index="role", columns="decile", values=value).loc[list(ROLES)].rename(columns=lambda decile: decile + 1)
-
-
-def costs(damage: pd.DataFrame) -> pd.DataFrame:
-    """What the removal of the smallest tenth does: a row a role, costs in thousandths.
+def smallest_tenth(damage: pd.DataFrame) -> pd.DataFrame:
+    """What the removal of the smallest tenth does: a row a role.
 
     Returns
     -------
     pandas.DataFrame
-        ``own``: cost along the tenth's own directions; ``random``: along random ones; ``ratio`` of both, with its error;
-        ``rank``: how many tenths cost more, plus one; ``lost, %``: share of the five nearest texts that are lost.
+        ``ratio`` of its cost to that along random directions, and one ``error`` of a ratio of random directions; the ratio of
+        ``centred`` embeddings; ``rank``: how many tenths cost more, plus one; share of the five nearest texts that are lost, in
+        per cent: ``lost``, and ``at random``.
     """
     rows = damage[damage["weights"] == "trained"]
     rank = rows.groupby("role")["cost"].rank(ascending=False).astype(int)
-    smallest = rows.assign(rank=rank)[rows["decile"] == SMALLEST].set_index("role").loc[list(ROLES)]
-    table = {"own": 1000 * smallest["cost"], "random": 1000 * smallest["random_cost"], "ratio": smallest["ratio"]}
-    table |= {"error": smallest["ratio_error"], "rank": smallest["rank"], "lost, %": 100 * smallest["lost"]}
-    return pd.DataFrame(table)
+    part = rows.assign(rank=rank)[rows["decile"] == SMALLEST].set_index("role").loc[list(ROLES)]
+    table = {"ratio": part["ratio"], "error": _error(part), "centred": part["centred_ratio"], "rank": part["rank"]}
+    return pd.DataFrame(table | {"lost": 100 * part["lost"], "at random": 100 * part["random_lost"]})
 
 
 def damage_outcomes(damage: pd.DataFrame, directions: pd.DataFrame) -> dict[str, Outcome | float | str]:
@@ -105,14 +100,14 @@ def damage_outcomes(damage: pd.DataFrame, directions: pd.DataFrame) -> dict[str,
     the roles.
     """
     trained, noise = (damage[damage["weights"] == weights] for weights in ("trained", "noise"))
-    z = (noise["ratio"] - 1) / (noise["ratio_error"] ** 2 + noise["draw_spread"] ** 2) ** 0.5
+    z = (noise["ratio"] - 1) / _error(noise)
     smallest = trained[trained["decile"] == SMALLEST].set_index("role")
-    matter = smallest["ratio"] - 1 > ERRORS * (smallest["ratio_error"] ** 2 + smallest["draw_spread"] ** 2) ** 0.5
+    matter = smallest["ratio"] - 1 > ERRORS * _error(smallest)
     middle = trained[trained["decile"].isin(MIDDLE)].groupby("role")["cost"].max()
     more = smallest["cost"] > middle[smallest.index]
     energy = directions[directions["about"] == "zero"].groupby(["role", "decile"])["trained"].mean()
     both = trained.set_index(["role", "decile"]).join(energy)
-    return {
+    found: dict[str, Outcome | float | str] = {
         "null-ratios": len(z),
         "null-far": int((z.abs() > ERRORS).sum()),
         "null-lowest": noise["ratio"].min(),
@@ -120,9 +115,23 @@ def damage_outcomes(damage: pd.DataFrame, directions: pd.DataFrame) -> dict[str,
         "small-matter": Outcome(matter.sum() > len(matter) / 2, roles=int(matter.sum()), of=len(matter)),
         "small-matter-names": ", ".join(role for role in ROLES if matter[role]) or "none",
         "small-cost": Outcome(more.sum() > len(more) / 2, roles=int(more.sum()), of=len(more)),
-        "small-beats": int((trained.loc[trained["role"] == "intermediate", "cost"] < smallest["cost"]["intermediate"]).sum()),
         "rank-energy": both["ratio"].corr(both["trained"], method="spearman"),
-    } | {f"ratio-{role.replace('.', '-')}": smallest["ratio"][role] for role in ROLES}
+    }
+    for role in RECTANGULAR:
+        row, cost = smallest.loc[role], trained.loc[trained["role"] == role, "cost"]
+        found |= {
+            f"{role}-ratio": row["ratio"],
+            f"{role}-centred": row["centred_ratio"],
+            f"{role}-beats": int((cost < row["cost"]).sum()),
+            f"{role}-lost": Outcome(value=100 * row["lost"], error=100 * row["lost_error"]),
+            f"{role}-random-lost": 100 * row["random_lost"],
+        }
+    return found
+
+
+def _error(rows: pd.DataFrame) -> pd.Series:
+    """One standard deviation of a ratio of which the own directions are random ones too."""
+    return (rows["ratio_error"] ** 2 + rows["draw_spread"] ** 2) ** 0.5
 
 
 def _rectangular(levels: pd.DataFrame) -> pd.DataFrame:

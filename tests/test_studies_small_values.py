@@ -88,6 +88,9 @@ def test_a_tenth_is_set_to_zero_in_all_blocks_of_a_role(encoder):
     row = found.loc["intermediate"]
     assert row["cost"] == pytest.approx(1 - cosines.mean(), rel=1e-3)
     assert row["cost_error"] == pytest.approx(cosines.std(ddof=1) / np.sqrt(30), rel=1e-3)
+    b, a = (e - e.mean(0) for e in (before, after))
+    centred = np.sum(a * b, axis=1) / np.sqrt(np.sum(a**2, axis=1) * np.sum(b**2, axis=1))
+    assert row["centred_cost"] == pytest.approx(1 - centred.mean(), rel=1e-3)
     near = [np.argsort(-(e @ e.T) + 9 * np.eye(30), axis=1)[:, :5] for e in (before, after)]
     lost = [1 - len(set(a) & set(b)) / 5 for a, b in zip(*near, strict=True)]
     assert row["lost"] == pytest.approx(np.mean(lost))
