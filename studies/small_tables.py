@@ -118,14 +118,11 @@ def damage_outcomes(damage: pd.DataFrame, directions: pd.DataFrame) -> dict[str,
         "rank-energy": both["ratio"].corr(both["trained"], method="spearman"),
     }
     for role in RECTANGULAR:
-        row, cost = smallest.loc[role], trained.loc[trained["role"] == role, "cost"]
-        found |= {
-            f"{role}-ratio": row["ratio"],
-            f"{role}-centred": row["centred_ratio"],
-            f"{role}-beats": int((cost < row["cost"]).sum()),
-            f"{role}-lost": Outcome(value=100 * row["lost"], error=100 * row["lost_error"]),
-            f"{role}-random-lost": 100 * row["random_lost"],
-        }
+        found |= {f"{role}-ratio": smallest.loc[role, "ratio"], f"{role}-centred": smallest.loc[role, "centred_ratio"]}
+    row, cost = smallest.loc["intermediate"], trained.loc[trained["role"] == "intermediate", "cost"]
+    found["intermediate-beats"] = int((cost < row["cost"]).sum())
+    found["intermediate-lost"] = Outcome(value=100 * row["lost"], error=100 * row["lost_error"])
+    found["intermediate-random-lost"] = 100 * row["random_lost"]
     return found
 
 
