@@ -14,7 +14,7 @@ from rmtlib.runs import RunError
 
 from .epochs import train_keeping_epochs
 from .keep import keep
-from .plan import DRAWS, PLAN, STUDIES, Plan, finished_runs, read_plan
+from .plan import DRAWS, PACKAGED, PLAN, STUDIES, Plan, finished_runs, read_plan
 from .registry import write_registry
 
 
@@ -51,7 +51,7 @@ def draw(plan: Plan, given: argparse.Namespace) -> int:
 
 
 def measure(plan: Plan, given: argparse.Namespace) -> int:
-    """Measure the finished runs of a folder and write what was found, run by run."""
+    """Measure the finished runs of a folder, and without ``--only`` the networks of packages, and write what was found."""
     entries = [entry for entry in plan.measure if entry.study in (given.studies or STUDIES)]
     there = [name for name in finished_runs(given.runs) if fnmatchcase(name, given.only)]
     measured, failed = 0, 0
@@ -69,6 +69,18 @@ def measure(plan: Plan, given: argparse.Namespace) -> int:
             write_registry(given.data)
             measured += 1
             print(f"{entry.study}: {name} -> {output}", flush=True)
+    for packaged in plan.packages:
+        if given.only == "*" and packaged.study in (given.studies or PACKAGED):
+            table, output = PACKAGED[packaged.study](), given.data / packaged.output
+            if table.empty:
+                print(f"{packaged.study}: the package of its network is missing; see requirements-models.txt", file=sys.stderr)
+                failed += 1
+                continue
+            output.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(output, table.to_csv(index=False, float_format="%.5g").encode())
+            write_registry(given.data)
+            measured += 1
+            print(f"{packaged.study} -> {output}", flush=True)
     if not measured and not failed:
         msg = f"no finished run in {str(given.runs)!r} that the plan measures"
         raise RunError(msg)
@@ -95,8 +107,8 @@ def _images(dataset: str, standardization: str):
 
 
 def _study(name: str) -> str:
-    if name not in STUDIES:
-        msg = f"STUDY must be one of {', '.join(STUDIES)}; got {name!r}"
+    if name not in STUDIES | PACKAGED:
+        msg = f"STUDY must be one of {', '.join([*STUDIES, *PACKAGED])}; got {name!r}"
         raise argparse.ArgumentTypeError(msg)
     return name
 
@@ -113,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
         if name != "train":
             command.add_argument("--data", type=Path, default=Path("data"), help="folder that is written to (default: data)")
         if name == "measure":
-            named = f"of {', '.join(STUDIES)}; all of them by default"
+            named = f"of {', '.join([*STUDIES, *PACKAGED])}; all of them by default"
             command.add_argument("studies", nargs="*", type=_study, metavar="STUDY", help=named)
     return parser
 

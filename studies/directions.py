@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from rmtlib.learning.architectures import Network
 from rmtlib.learning.trained import initial_network
 from rmtlib.runs import book_data
 
+from .energies import random_bands, tenths
 from .network import batches, hidden_layers, setting
 from .regimes import REGIMES
 
@@ -64,11 +64,11 @@ def measure(run: Run, data: Dataset, *, draws: int = 1000) -> pd.DataFrame:
         matrices = {"trained": module.weight.numpy(), "initial": untrained.get_parameter(f"{layer}.weight").numpy()}
         found = {kind: np.linalg.svd(W.astype(np.float64), full_matrices=False)[1:] for kind, W in matrices.items()}
         seconds, m = _moments(network, data.train_images, layer), min(module.weight.shape)
-        bands = _random_bands(seconds.values(), m // 10, draws)
+        bands = random_bands(seconds.values(), m // 10, draws)
         for (about, C), (low, high) in zip(seconds.items(), bands, strict=True):
             for kind, (nu, V) in found.items():
                 common = setting(run) | {"layer": layer, "weights": kind, "about": about}
-                for tenth, shares in enumerate(_tenths(nu[::-1], V[::-1], C)):
+                for tenth, shares in enumerate(tenths(nu[::-1], V[::-1], C)):
                     rows.append(common | {"decile": tenth, "energy": shares[0], "low": low, "high": high} | shares[1])
     return pd.DataFrame(rows)
 
@@ -124,15 +124,6 @@ def rank_correlations(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(ranked).T
 
 
-def _tenths(nu: np.ndarray, V: np.ndarray, C: np.ndarray) -> Iterator[tuple[float, dict[str, float]]]:
-    """Relative energy of each tenth of the levels, and its shares."""
-    m, nu2, energy = len(nu), nu**2, np.einsum("ki,ki->k", V @ C, V)
-    for tenth in range(10):
-        part = slice(tenth * m // 10, (tenth + 1) * m // 10)
-        shares = {"nu2": nu2[part].sum() / nu2.sum(), "response": nu2[part] @ energy[part] / (nu2 @ energy)}
-        yield energy[part].mean() / (np.trace(C) / len(C)), shares
-
-
 def _moments(network: Network, images: np.ndarray, layer: str) -> dict[str, np.ndarray]:
     """Second moments of the inputs of a layer, about zero and about their mean."""
     total, squares = torch.zeros(()), torch.zeros(())
@@ -141,13 +132,3 @@ def _moments(network: Network, images: np.ndarray, layer: str) -> dict[str, np.n
         squares = squares + (x.T @ x).double()
     mean, C = (total / len(images)).numpy(), (squares / len(images)).numpy()
     return {"zero": C, "mean": C - np.outer(mean, mean)}
-
-
-def _random_bands(matrices: Iterable[np.ndarray], number: int, draws: int) -> np.ndarray:
-    """Bounds of 99 % of the relative mean energies of so many random orthonormal directions, for each C."""
-    # Random directions look the same from every basis: take that of the principal axes.
-    values = np.array([np.linalg.eigvalsh(C) for C in matrices])
-    values /= values.mean(axis=1, keepdims=True)
-    rng = np.random.default_rng(0)
-    frames = (np.linalg.qr(rng.standard_normal((values.shape[1], number)))[0] for _ in range(draws))
-    return np.quantile([values @ np.mean(frame**2, axis=1) for frame in frames], [0.005, 0.995], axis=0).T

@@ -15,16 +15,18 @@ import yaml
 
 from rmtlib.learning import Run, TrainingConfig
 
-from . import compression, directions, filtering, keep, linearized, motion, noise, rivals
+from . import compression, directions, filtering, keep, linearized, motion, noise, rivals, small_damage, small_values
 from .tables import replace_rows
 
 __all__ = [
     "DRAWS",
+    "PACKAGED",
     "PLAN",
     "STUDIES",
     "Drawn",
     "Kept",
     "Measurement",
+    "Packaged",
     "Plan",
     "PlanError",
     "Study",
@@ -59,6 +61,12 @@ STUDIES = {
     "linearized": Study(linearized.measure, partial(_rows, digits=6, keys=("run", "layer"))),
     "motion": Study(motion.measure, lambda path, table, run, order: motion.write(path, table, run)),
     "rivals": Study(rivals.measure, partial(_rows, digits=6)),
+}
+# Studies of networks that packages hold: without the package they have no rows.
+PACKAGED: dict[str, Callable[[], pd.DataFrame]] = {
+    "small_damage": small_damage.measure_damage,
+    "small_directions": small_values.measure_directions,
+    "small_levels": small_values.measure_levels,
 }
 
 # What is drawn of noise, without any run.
@@ -104,6 +112,14 @@ class Drawn:
 
 
 @dataclass(frozen=True)
+class Packaged:
+    """One study of a network that a package holds, into one file of ``data/``."""
+
+    study: str
+    output: str
+
+
+@dataclass(frozen=True)
 class Kept:
     """Runs of which ``data/runs`` keeps these tensors (`studies.keep`)."""
 
@@ -118,6 +134,7 @@ class Plan:
     train: Sequence[Trained]
     draw: Sequence[Drawn]
     measure: Sequence[Measurement]
+    packages: Sequence[Packaged]
     keep: Sequence[Kept]
 
     def tensors_of(self, name: str) -> str | None:
@@ -139,7 +156,7 @@ def read_plan(path: Path = PLAN) -> Plan:
     except yaml.YAMLError as error:
         msg = f"{path} must be YAML: {error}"
         raise PlanError(msg) from error
-    sections = {"train": _trained, "draw": _drawn, "measure": _measurement, "keep": _kept}
+    sections = {"train": _trained, "draw": _drawn, "measure": _measurement, "packages": _packaged, "keep": _kept}
     if not isinstance(content, dict) or not set() < content.keys() <= sections.keys():
         msg = f"{path} must have sections among {', '.join(sections)}; got {_words(content)}"
         raise PlanError(msg)
@@ -188,12 +205,22 @@ def _trained(entry) -> Trained:
     return Trained(TrainingConfig(**entry["config"]), _names(entry["layers"], "layers") if "layers" in entry else ())
 
 
+def _require_study(study, studies: Iterable[str]) -> None:
+    if study not in studies:
+        msg = f"study must be one of {', '.join(studies)}; got {study!r}"
+        raise PlanError(msg)
+
+
+def _packaged(entry) -> Packaged:
+    _require(entry, {"study", "output"})
+    _require_study(entry["study"], PACKAGED)
+    return Packaged(entry["study"], _output(entry["output"]))
+
+
 def _measurement(entry) -> Measurement:
     _require(entry, {"study", "output", "runs"}, {"except", "options"})
     study, options = entry["study"], entry.get("options", {})
-    if study not in STUDIES:
-        msg = f"study must be one of {', '.join(STUDIES)}; got {study!r}"
-        raise PlanError(msg)
+    _require_study(study, STUDIES)
     output = _output(entry["output"])
     _check_options(study, options, list(inspect.signature(STUDIES[study].measure).parameters)[2:])
     without = _names(entry["except"], "except") if "except" in entry else ()

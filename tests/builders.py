@@ -107,3 +107,25 @@ def activations(weights: dict[str, np.ndarray], images: np.ndarray) -> tuple[lis
         logits = found[-1] @ weights[f"dense{i}.weight"].T + weights[f"dense{i}.bias"]
         found.append(np.maximum(logits, 0))
     return found[:-1], logits
+
+
+def small_encoder(*, words: int = 50, width: int = 20, wide: int = 40, blocks: int = 2, heads: int = 4, seed: int = 0):
+    """An encoder with random tensors, by the names of MiniLM's file."""
+    from studies.transformer import ROLES, Encoder, matrix_name
+
+    rng = np.random.default_rng(seed)
+    shapes = {
+        f"embeddings.{what}_embeddings.weight": (n, width) for what, n in (("word", words), ("position", 64), ("token_type", 2))
+    }
+    norms = ["embeddings"]
+    for block in range(blocks):
+        norms += [f"encoder.layer.{block}.{part}" for part in ("attention.output", "output")]
+        for role in ROLES:
+            n_out, n_in = {"intermediate": (wide, width), "output": (width, wide)}.get(role, (width, width))
+            shapes |= {
+                f"{matrix_name(role, block)}.{part}": shape for part, shape in (("weight", (n_out, n_in)), ("bias", (n_out,)))
+            }
+    for name in norms:
+        shapes |= {f"{name}.LayerNorm.{part}": (width,) for part in ("weight", "bias")}
+    tensors = {name: rng.standard_normal(shape).astype(np.float32) / 3 for name, shape in shapes.items()}
+    return Encoder(tensors, blocks, heads, 1e-12)

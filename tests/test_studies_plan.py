@@ -17,7 +17,7 @@ from rmtlib.learning import TrainingConfig, load_run, train
 from rmtlib.notebooks.sweep import read_grid
 from studies.__main__ import main
 from studies.keep import keep
-from studies.plan import STUDIES, PlanError, read_plan
+from studies.plan import PACKAGED, STUDIES, PlanError, read_plan
 from studies.registry import write_registry
 from studies.tables import replace_rows
 
@@ -43,9 +43,8 @@ def test_every_file_of_data_is_made_by_the_plan_from_runs_of_the_grid(monkeypatc
     monkeypatch.chdir(ROOT)
     plan = read_plan()
     tables = {str(path.relative_to("data")) for path in Path("data").glob("**/*.csv") if "runs" not in path.parts}
-    assert {entry.output for entry in (*plan.measure, *plan.draw)} == tables - {"filtering/factored_forward.csv"} | {
-        "motion.safetensors"
-    }
+    outputs = {entry.output for entry in (*plan.measure, *plan.draw, *plan.packages)}
+    assert outputs == tables - {"filtering/factored_forward.csv"} | {"motion.safetensors"}
     fields = set(asdict(TrainingConfig()))
     asked = [
         TrainingConfig(**{name: value for name, value in parameters.items() if name in fields}).name
@@ -87,13 +86,14 @@ def test_the_book_keeps_of_each_run_what_the_plan_says():
 
 
 GOOD = {"study": "filtering", "output": "out.csv", "runs": ["a"]}
+GOOD_PACKAGE = {"study": "small_levels", "output": "out.csv"}
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([], "must have sections among train, draw, measure, keep; got"),
-        ({"measured": []}, "must have sections among train, draw, measure, keep; got measured"),
+        ([], "must have sections among train, draw, measure, packages, keep; got"),
+        ({"measured": []}, "must have sections among train, draw, measure, packages, keep; got measured"),
         ({"draw": [{"draw": "dice", "output": "dice.csv"}]}, "entry 1 of draw: draw must be one of noise, .*; got 'dice'"),
         ({"draw": [{"draw": "noise", "output": "noise.csv", "options": {"sides": 6}}]}, "options of noise must be among seeds, "),
         ({"measure": [{"study": "filtering"}]}, "entry 1 of measure: an entry must have output, runs, study and may have except"),
@@ -107,6 +107,15 @@ GOOD = {"study": "filtering", "output": "out.csv", "runs": ["a"]}
         ({"measure": [GOOD | {"study": "motion", "options": {"lay": 3}}]}, "options of motion must be among layer; got lay"),
         ({"measure": [GOOD | {"runs": "a"}]}, "runs must be a list of names; got 'a'"),
         ({"measure": [GOOD | {"except": []}]}, r"except must be a list of names; got \[\]"),
+        (
+            {"packages": [{"study": "filtering", "output": "x.csv"}]},
+            "entry 1 of packages: study must be one of small_damage, .*; got 'fi",
+        ),
+        (
+            {"packages": [{"study": "small_levels", "output": "../x.csv"}]},
+            r"entry 1 of packages: output must be a path inside data/",
+        ),
+        ({"packages": [{"study": "small_levels"}]}, "entry 1 of packages: an entry must have output, study; got study"),
         ({"train": [{"config": {"epochs": 0}}]}, "entry 1 of train: epochs must be an integer of at least 1; got 0"),
         ({"train": [{"config": {"epoch": 3}}]}, "entry 1 of train: .*unexpected keyword argument 'epoch'"),
         ({"keep": [{"tensors": "some", "runs": ["a"]}]}, "entry 1 of keep: tensors must be one of all, half, layer; got 'some'"),
@@ -168,6 +177,22 @@ def test_a_run_that_was_thinned_is_named_and_the_others_are_measured(trained, tm
     assert main(["measure", "--runs", str(runs), "--data", str(data), "--plan", str(plan)]) == 1
     assert f"linearized: run '{thinned.name}' keeps no trained dense1.weight" in capsys.readouterr().err
     assert pd.read_csv(data / "linearized.csv")["run"].tolist() == [NAME]
+
+
+def test_networks_of_packages_are_measured_without_runs(tmp_path, capsys, monkeypatch):
+    rows = pd.DataFrame({"layer": ["0.query"], "x": [1 / 3]})
+    monkeypatch.setitem(PACKAGED, "small_levels", lambda: rows)
+    monkeypatch.setitem(PACKAGED, "small_damage", pd.DataFrame)
+    entries = [{"study": name, "output": f"transformer/{name}.csv"} for name in ("small_levels", "small_damage")]
+    plan, data = plan_file(tmp_path, packages=entries), tmp_path / "data"
+    where = ["--runs", str(tmp_path), "--data", str(data), "--plan", str(plan)]
+    assert main(["measure", "small_levels", *where]) == 0
+    assert (data / "transformer" / "small_levels.csv").read_text() == "layer,x\n0.query,0.33333\n"
+    assert "transformer/small_levels.csv" in (data / "registry.txt").read_text()
+    assert main(["measure", *where]) == 1
+    assert "small_damage: the package of its network is missing" in capsys.readouterr().err
+    assert main(["measure", "small_levels", "--only", "mlp*", *where]) == 1
+    assert "no finished run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("only", ["other", "*-noise*"])
