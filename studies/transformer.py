@@ -20,7 +20,7 @@ CHUNK = 4096  # tokens that go through the network together
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
-    """An encoder of the kind of BERT :cite:p:`devlin2019bert`.
+    """An encoder of the kind of BERT (Devlin et al. 2019, arXiv:1810.04805).
 
     Attributes
     ----------
