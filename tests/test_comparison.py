@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 import rmtlib
-from rmtlib import comparison, ensembles, pairs, subspaces, updates
+from rmtlib import ensembles, layer_comparison, pairs, subspaces, updates
 from rmtlib.spectra import spectrum
 
 from . import builders
@@ -33,7 +33,7 @@ def noisy(seed, sized=False, shape=SHAPE):
 
 def stored_layer(W, D, dtype):
     base, tuned = (STORED[dtype](X) for X in (W, W + D))
-    return comparison.compare_layer(base, tuned)
+    return layer_comparison.compare_layer(base, tuned)
 
 
 # Directions of the update
@@ -68,7 +68,7 @@ def test_planted_directions_are_counted(rank, sized, dtype):
 
 def test_size_and_alignment_are_those_of_their_definitions():
     W, D = noisy(0)
-    found = comparison.compare_layer(W, W + D - 0.05 * W)
+    found = layer_comparison.compare_layer(W, W + D - 0.05 * W)
     D = D - 0.05 * W
     assert found.size == pytest.approx(np.sqrt((D**2).sum() / (W**2).sum()))
     assert found.alignment == pytest.approx(np.corrcoef(W.ravel(), D.ravel())[0, 1], abs=0.01)
@@ -78,13 +78,14 @@ def test_size_and_alignment_are_those_of_their_definitions():
 
 
 def test_alignment_of_noise_has_uniform_p():
-    found = [comparison.compare_layer(W, W + D).alignment_pvalue for W, D in (noisy(seed, True, (40, 30)) for seed in range(60))]
+    updated = (noisy(seed, True, (40, 30)) for seed in range(60))
+    found = [layer_comparison.compare_layer(W, W + D).alignment_pvalue for W, D in updated]
     assert scipy.stats.kstest(found, "uniform").pvalue > 0.001
 
 
 def test_no_update_is_unchanged():
     W, _ = noisy(0)
-    found = comparison.compare_layer(W, W.copy(), rng=0)
+    found = layer_comparison.compare_layer(W, W.copy(), rng=0)
     assert (found.size, found.unchanged, found.update.rank, found.update.pvalue) == (0, 1, 0, 1)
     assert found.overlap.value == pytest.approx(1)
     assert found.intruders.count == 0
@@ -95,7 +96,7 @@ def test_no_update_is_unchanged():
 def test_a_merged_adapter_has_exactly_its_rank():
     W, _ = noisy(0)
     D = builders.gaussian(240, 6, dtype=np.float64) @ builders.gaussian(6, 160, dtype=np.float64) / 50
-    assert comparison.compare_layer(W, W + D).update.rank == 6  # rounded by 1e-16
+    assert layer_comparison.compare_layer(W, W + D).update.rank == 6  # rounded by 1e-16
     for dtype, bound in (("float32", 1e-6), ("bfloat16", 0.02)):
         found = stored_layer(W, D, dtype)
         assert found.update.rank == 6
@@ -214,7 +215,7 @@ def test_what_is_on_one_side_only_or_unlike_is_named(two):
 
 
 def test_every_column_is_described(two):
-    text = comparison.LayerComparison.row.__doc__
+    text = layer_comparison.LayerComparison.row.__doc__
     for column in compare(*two, layers="fc").table:
         assert f"``{column}``" in text
 
@@ -248,7 +249,7 @@ def test_bad_input_is_refused(tuned, settings, message):
 )
 def test_a_matrix_that_cannot_be_compared_is_refused(W, D, message):
     with pytest.raises(ValueError, match=message):
-        comparison.compare_layer(W, D)
+        layer_comparison.compare_layer(W, D)
 
 
 def test_checkpoints_of_a_folder_are_in_the_order_of_their_steps(tmp_path):
