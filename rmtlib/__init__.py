@@ -6,10 +6,11 @@
 from . import claims, ensembles, figures, filtering, laws, tails
 from .analysis import analyse
 from .biwhitening import Biwhitened, BiwhitenError, biwhiten
-from .comparison import Comparison, LayerComparison, compare
+from .comparison import Comparison, compare
 from .ends import EndMeans, EndTests, end_means, end_tests
 from .free import FreeAddition, free_addition
 from .layer_analysis import LayerAnalysis
+from .layer_comparison import LayerComparison
 from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur
 from .network import analyse_network
 from .network_summary import NetworkSummary, summarise_network

@@ -94,7 +94,7 @@ def pair_layers(base: Weights, tuned: Weights, layers: str | None = None) -> Pai
     for adapters without what differs between packages: ``.`` and ``_`` are the same.
     """
     if _adapters(base):
-        msg = "base is an adapter, an update without the network that it belongs to: give the network as base and the adapter as tuned"
+        msg = "base is an adapter, an update without its network: give the network as base and the adapter as tuned"
         raise WeightsError(msg)
     chosen, plain = _chosen(tuned, layers), {WRAPPED.sub("", name): name for name in base}
     flat = {_flat(name): original for name, original in plain.items()}

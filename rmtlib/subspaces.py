@@ -99,8 +99,8 @@ def overlap(base: Spectrum, tuned: Spectrum, k: int) -> Overlap:
 
     Notes
     -----
-    For projectors P and Q on random k-dimensional subspaces of :math:`\mathbb{R}^n` the squared cosines are the levels of a Jacobi
-    ensemble, and their mean :math:`\operatorname{tr} PQ / k` has the mean k/n and the variance
+    For projectors P and Q on random k-dimensional subspaces of :math:`\mathbb{R}^n` the squared cosines are the levels of a
+    Jacobi ensemble, and their mean :math:`\operatorname{tr} PQ / k` has the mean k/n and the variance
     :math:`2 (n-k)^2 / (n^2 (n-1)(n+2))`. The p value is that of a beta law with both moments, averaged over the two spaces; for
     k = 1 in one space the law is exact.
 
@@ -160,10 +160,10 @@ def intruders(W, D, *, rng, base: Spectrum | None = None, top: int = TOP, draws:
 
     Notes
     -----
-    The statistic of a tuned vector is its largest \|cosine\| with any base vector, small for an intruder. Noise is the update with
-    a random sign on every entry: the law of independent symmetric entries of any sizes does not change by that, be they sizes of
-    rows and columns, zeros or steps of a grid, and nothing is fitted. :math:`p = (1 + \#) / (\mathrm{draws} + 1)`, with the number
-    of noises whose vector of the same rank is at least as far away.
+    The statistic of a tuned vector is its largest \|cosine\| with any base vector, small for an intruder. Noise is the update
+    with a random sign on every entry: the law of independent symmetric entries of any sizes does not change by that, be they
+    sizes of rows and columns, zeros or steps of a grid, and nothing is fitted. :math:`p = (1 + \#) / (\mathrm{draws} + 1)`, with
+    the number of noises whose vector of the same rank is at least as far away.
 
     A direction in one row or column alone keeps its size under random signs, and is none for this test.
 
@@ -174,8 +174,8 @@ def intruders(W, D, *, rng, base: Spectrum | None = None, top: int = TOP, draws:
 
     References
     ----------
-    Shuttleworth et al., arXiv:2410.21228, count vectors below a fixed threshold; Davison and Hinkley, *Bootstrap Methods and their
-    Application* (1997), ch. 4, for p values from simulated draws.
+    Shuttleworth et al., arXiv:2410.21228, count vectors below a fixed threshold; Davison and Hinkley, *Bootstrap Methods and
+    their Application* (1997), ch. 4, for p values from simulated draws.
 
     Examples
     --------

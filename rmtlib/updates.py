@@ -1,4 +1,4 @@
-r"""The update that a training made of a layer: how many of its directions are beyond noise, and what the grid of its numbers hides.
+r"""The update that a training made of a layer: how many directions are beyond noise, and what the grid of its numbers hides.
 
 An update is the tuned matrix minus the base. Its null is noise of unequal rows and columns. Two things make updates unlike
 weights. Stored numbers lie on a *grid*, whose spacing grows with the number: changes below half a spacing vanish, and the rest is
