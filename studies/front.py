@@ -129,7 +129,7 @@ def free_addition() -> Drawing:
     ax.text(2.6, 5, "after", color=TRAINED, fontsize=9, fontweight="bold")
     ax.annotate("noise plus update,\nnothing fitted", (2.15, 5.2), (2.3, 10.5), arrowprops=_arrow(), fontsize=9)
     _bare(ax)
-    return drawing(figure, alt="The trained spectrum is wider than the initial one, and follows the dashed law of noise plus update.")
+    return drawing(figure, alt="The trained spectrum is wider than the initial one and follows the law of noise plus update.")
 
 
 def common_direction() -> Drawing:
@@ -144,7 +144,7 @@ def common_direction() -> Drawing:
     ax.text(1.35, 0.22, "random vectors", fontsize=9)
     ax.set(xlabel="sum of the entries of a vector", yticks=[])
     ax.spines["left"].set_visible(False)
-    return drawing(figure, alt="The sums of the bulk's vectors gather near zero, far more narrowly than the normal law of random vectors.")
+    return drawing(figure, alt="The sums gather near zero, far more narrowly than the normal law of random vectors.")
 
 
 def wrong_labels() -> Drawing:
@@ -172,7 +172,7 @@ def early_stopping() -> Drawing:
     ax.text(100, best + 0.4, "trained to the end,\nbest of all filters", fontsize=9, ha="right")
     ax.text(6, 100 * epochs["accuracy"].max() - 0.6, "stopped early", color=TRAINED, fontsize=9, fontweight="bold")
     ax.set(xscale="log", xlabel="epoch", ylabel="test accuracy, %", xticks=[1, 10, 100], xticklabels=["1", "10", "100"])
-    return drawing(figure, alt="Test accuracy peaks after a few epochs and falls far; the best filter regains little of the fall.")
+    return drawing(figure, alt="Test accuracy peaks after a few epochs and falls far; the best filter regains little of it.")
 
 
 def _histogram(ax, nu, top, **look):
