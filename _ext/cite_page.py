@@ -1,6 +1,6 @@
 """How to cite: the directive ``cite-book`` for the whole book, and a line at the foot of each page for that page.
 
-Authors, title, version and year are those of ``CITATION.cff``.
+Authors, title and version are those of ``CITATION.cff``, the year is that of the book's configuration.
 """
 
 from html import escape
@@ -20,25 +20,19 @@ ENTRY = """@misc{{rmtlib,
 }}"""
 
 
-def known(folder):
-    """What a citation says; the companion's paper is its first reference."""
-    said = yaml.safe_load((Path(folder) / "CITATION.cff").read_text())
+def known(env):
+    """What a citation says."""
+    said = yaml.safe_load((Path(env.srcdir) / "CITATION.cff").read_text())
     author = " and ".join(who.get("name") or f"{who['given-names']} {who['family-names']}" for who in said["authors"])
-    return {
-        "author": author,
-        "title": said["title"],
-        "version": said["version"],
-        "year": said["date-released"].year,
-        "license": said["license"],
-    }
+    return {"author": author, "title": said["title"], "version": said["version"], "year": env.config.copyright}
 
 
 class CiteBook(Directive):
     """A sentence with authors, version and licences, and the entry for BibTeX."""
 
     def run(self):
-        about = known(self.state.document.settings.env.srcdir)
-        line = "{author}, version {version} ({year}). Code: {license}. Text and figures: CC BY 4.0.".format(**about)
+        about = known(self.state.document.settings.env)
+        line = "{author}, version {version} ({year}). Code: BSD 3-Clause. Text and figures: CC BY 4.0.".format(**about)
         entry = ENTRY.format(**about)
         return [nodes.paragraph("", line), nodes.literal_block(entry, entry, language="bibtex")]
 
@@ -46,7 +40,7 @@ class CiteBook(Directive):
 def add_line(app, pagename, templatename, context, doctree):
     if doctree is None or pagename == app.config.root_doc or "body" not in context:
         return
-    about = {key: escape(str(text)) for key, text in known(app.srcdir).items()}
+    about = {key: escape(str(text)) for key, text in known(app.env).items()}
     context["body"] += PAGE.format(page=context["title"], **about)
 
 

@@ -24,7 +24,7 @@ def name_cells(app, doctree):
         return
     cache = get_cache(app.config.nb_execution_cache_path or Path(app.outdir).parent / ".jupyter_cache")
     try:
-        executed = cache.get_cache_bundle(cache.match_cache_notebook(myst_nb_reader_plugin(str(source))).pk).nb
+        _, executed = cache.merge_match_into_notebook(myst_nb_reader_plugin(str(source)))
     except KeyError:
         return  # a page that was not executed is told by myst-nb
     decided = [id for id, entry in tomllib.loads(ledger.read_text()).items() if "verdict" in entry]

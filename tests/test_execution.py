@@ -73,7 +73,7 @@ def book(tmp_path):
     (tmp_path / "chapters").mkdir()
     (tmp_path / "_config.yml").write_text(CONFIG)
     (tmp_path / "_toc.yml").write_text(TOC)
-    (tmp_path / "intro.md").write_text("# Introduction\n\nText.\n")
+    (tmp_path / "intro.md").write_text("# Introduction\n\nFound: {glue:text}`chapters/source.md::x:s`.\n")
     (tmp_path / "library.py").write_text("x = 41\n")
     for name, text in {"source": SOURCE, "other": OTHER, "board": BOARD}.items():
         (tmp_path / "chapters" / f"{name}.md").write_text(NOTEBOOK + text)
@@ -122,7 +122,7 @@ def test_failing_cell_is_told_with_its_chapter_its_line_and_its_error(book):
 
 def test_pages_follow_the_library_and_the_titles(book):
     pages = build(book)
-    assert numbers(pages["source"]) == numbers(pages["board"]) == ["41"]
+    assert numbers(pages["source"]) == numbers(pages["board"]) == numbers(pages["intro"]) == ["41"]
     assert ">Other<" in re.sub(r"\s", "", pages["intro"])
     # a full stop does not begin a line
     assert re.search(r'class="unbroken"><span class="math[^>]*>[^<]*</span>\.</span>', pages["source"])
@@ -131,12 +131,13 @@ def test_pages_follow_the_library_and_the_titles(book):
     chapter = book / "chapters" / "other.md"
     chapter.write_text(chapter.read_text().replace("# Other", "# Renamed"))
     pages = build(book)
-    assert numbers(pages["source"]) == numbers(pages["board"]) == ["42"]
+    assert numbers(pages["source"]) == numbers(pages["board"]) == numbers(pages["intro"]) == ["42"]
     assert ">Renamed<" in re.sub(r"\s", "", pages["intro"])
 
     chapter = book / "chapters" / "source.md"
     chapter.write_text(chapter.read_text().replace('glue("x", x,', 'glue("x", x + 1,'))
-    assert numbers(build(book)["board"]) == ["43"]
+    pages = build(book)
+    assert numbers(pages["board"]) == numbers(pages["intro"]) == ["43"]
 
 
 LEDGER = """[x]
