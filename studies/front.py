@@ -138,7 +138,7 @@ def common_direction() -> Drawing:
     sums = s.output_vectors[: 3 * len(s.nu) // 4].sum(axis=1)
     x = np.linspace(-3.2, 3.2, 200)
     figure, ax = plt.subplots(figsize=SMALL)
-    ax.hist(sums, np.linspace(-3.2, 3.2, 41), density=True, color=TRAINED, alpha=0.55, ec="none")
+    ax.hist(sums, list(np.linspace(-3.2, 3.2, 41)), density=True, color=TRAINED, alpha=0.55, ec="none")
     ax.plot(x, scipy.stats.norm.pdf(x), "--", color=LAW)
     ax.text(0.75, 0.8, "vectors of the bulk", color=TRAINED, fontsize=9, fontweight="bold")
     ax.text(1.35, 0.22, "random vectors", fontsize=9)

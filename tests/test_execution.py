@@ -1,5 +1,6 @@
 """Chapters are executed side by side, a failure is told, and no page keeps a number that is out of date."""
 
+import html
 import re
 import shutil
 import subprocess
@@ -45,9 +46,10 @@ sys.path.insert(0, "..")
 from library import x
 
 glue("x", x, display=False)
+glue("command", "tool --flag 'a b'", display=False)
 ```
 
-It is {glue:text}`x`, of length $x$.
+It is {glue:text}`x`, by {glue:text}`command`, of length $x$.
 """
 OTHER = """# Other
 
@@ -62,7 +64,7 @@ first + 1
 """
 BOARD = """# Board
 
-The source found {glue:text}`source.md::x:s`.
+The source found {glue:text}`source.md::x:s`, by {glue:text}`source.md::command:s`.
 """
 
 
@@ -100,7 +102,7 @@ def build(book):
 
 
 def numbers(page):
-    return re.findall(r'pasted-text">(.*?)<', page)
+    return re.findall(r'pasted-text">(\d+)<', page)
 
 
 def test_failing_cell_is_told_with_its_chapter_its_line_and_its_error(book):
@@ -124,6 +126,8 @@ def test_pages_follow_the_library_and_the_titles(book):
     pages = build(book)
     assert numbers(pages["source"]) == numbers(pages["board"]) == numbers(pages["intro"]) == ["41"]
     assert ">Other<" in re.sub(r"\s", "", pages["intro"])
+    # a command that is pasted stays what it is
+    assert all("tool --flag 'a b'" in html.unescape(pages[name]) for name in ("source", "board"))
     # a full stop does not begin a line
     assert re.search(r'class="unbroken"><span class="math[^>]*>[^<]*</span>\.</span>', pages["source"])
 

@@ -147,6 +147,6 @@ def test_the_tally_counts_every_sentence_once(book):
 
 def test_a_command_stands_in_a_footnote_once():
     page = scoreboard.PAGES["scoreboard"].read_text()
-    referred = re.findall(r"has a command\[\^([\w-]+)\]", page)
+    referred = re.findall(r"a command tests it\[\^([\w-]+)\]", page)
     assert len(referred) > len(set(referred)) > 0
     assert sorted(re.findall(r"^\[\^([\w-]+)\]: ", page, re.M)) == sorted(set(referred))

@@ -118,7 +118,7 @@ def finding(id: str, paper: Paper, ledgers: Ledgers) -> str:
         return entry["waits"]
     chapter = chapter_of(id, ledgers)
     if command(id, paper, ledgers):
-        return f"has a command[^{command(id, paper, ledgers)}]"
+        return f"a command tests it[^{command(id, paper, ledgers)}]"
     ours = ledgers[chapter][id]
     theirs = f" (paper: {glue(chapter, f'{id}-paper')})" if "paper" in entry else ""
     error = " ± " + glue(chapter, f"{id}-error") if "error" in ours.get("expected", {}) else ""
@@ -130,13 +130,17 @@ def command(id: str, paper: Paper, ledgers: Ledgers) -> str:
     chapter = chapter_of(id, ledgers)
     if not chapter or ledgers[chapter][id].get("expected") or word(id, paper, ledgers) != VERDICTS[-1]:
         return ""
-    return f"{chapter.partition('_')[2]}-{re.match('[A-Z][0-9]*', id)[0]}"  # sentences of one figure or table share their command
+    # sentences of one figure or table share their command
+    return f"{chapter.partition('_')[2]}-{re.findall('[A-Z][0-9]*', id)[0]}"
 
 
 def footnotes(paper: Paper, ledgers: Ledgers) -> str:
-    first = {name: id for id in reversed(paper) if (name := command(id, paper, ledgers))}
-    lines = [f"[^{name}]: [{glue(chapter_of(id, ledgers), id)}]{{.command}}\n" for name, id in reversed(first.items())]
-    return "\n".join(lines)
+    """Each command once."""
+    first: dict[str, str] = {}
+    for id in paper:
+        if name := command(id, paper, ledgers):
+            first.setdefault(name, id)
+    return "\n".join(f"[^{name}]: [{glue(chapter_of(id, ledgers), id)}]{{.command}}\n" for name, id in first.items())
 
 
 def tally(paper: Paper, ledgers: Ledgers) -> str:
