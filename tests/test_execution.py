@@ -27,6 +27,7 @@ title: small
 author: nobody
 only_build_toc_files: true
 execute: {execute_notebooks: cache, timeout: 60}
+parse: {myst_enable_extensions: [dollarmath, smartquotes, attrs_inline]}
 sphinx:
   local_extensions: {plain_pages: _ext, fresh_pages: _ext, legible: _ext}
   config: {mathjax_path: none.js}
@@ -64,7 +65,7 @@ first + 1
 """
 BOARD = """# Board
 
-The source found {glue:text}`source.md::x:s`, by {glue:text}`source.md::command:s`.
+The source found {glue:text}`source.md::x:s`, by [{glue:text}`source.md::command:s`]{.command}.
 """
 
 
