@@ -52,7 +52,7 @@ def write(app, exception):
         return
     folder = Path(app.env.mystnb_config.output_folder)
     shutil.rmtree(Path(app.outdir) / "notebooks", ignore_errors=True)
-    cache, values = get_cache(app.config.nb_execution_cache_path), glued(folder)
+    cache, values = get_cache(app.config.nb_execution_cache_path or Path(app.outdir).parent / ".jupyter_cache"), glued(folder)
     for name in sorted(filter(lambda name: is_notebook(app, name), app.env.found_docs)):
         target = Path(app.outdir) / "notebooks" / f"{name}.ipynb"
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -126,8 +126,8 @@ def free_addition() -> Drawing:
     _histogram(ax, nu, top, color=TRAINED, alpha=0.5)
     ax.plot((x[1:] + x[:-1]) / 2, len(nu) * np.diff(origin.law.cdf(x)) * BINS / (len(x) - 1), "--", color=LAW, lw=1.4)
     ax.text(1.55, 17, "before training", color=NOISE, fontsize=9, fontweight="bold")
-    ax.text(2.6, 5, "after", color=TRAINED, fontsize=9, fontweight="bold")
-    ax.annotate("noise plus update,\nnothing fitted", (2.15, 5.2), (2.3, 10.5), arrowprops=_arrow(), fontsize=9)
+    ax.text(2.85, 6, "after", color=TRAINED, fontsize=9, fontweight="bold")
+    ax.annotate("noise plus update,\nnothing fitted", (2.15, 5.2), (2.3, 11), arrowprops=_arrow(), fontsize=9)
     _bare(ax)
     return drawing(figure, alt="The trained spectrum is wider than the initial one and follows the law of noise plus update.")
 
