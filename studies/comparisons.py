@@ -56,7 +56,10 @@ def by_threshold(found: Intruders, thresholds: tuple[float, ...] = (0.5, 0.8)) -
     pandas.DataFrame
         A row a threshold; the last one has the count by p < 0.05.
     """
-    rows = {f"cosine < {at:g}": (np.sum(found.cosines < at), np.mean(np.sum(found.noise < at, axis=1))) for at in thresholds}
+    rows: dict[str, tuple[int, float]] = {
+        f"cosine < {at:g}": (int(np.sum(found.cosines < at)), float(np.mean(np.sum(found.noise < at, axis=1))))
+        for at in thresholds
+    }
     rows["p < 0.05"] = (found.count, found.expected)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["update", "noise"])
 
