@@ -119,7 +119,7 @@ def change_cells(table) -> list[list[str]]:
     Returns
     -------
     list of list of str
-        A row a layer: its shape, then one text for each of `COLUMNS`; empty where nothing can be said.
+        A row a layer: its shape, then one text for each of ``COLUMNS``; empty where nothing can be said.
     """
     shown = with_qvalues(table)
     known = {name: numbers(shown, name) for column in COLUMNS for name in column.names}
@@ -176,7 +176,7 @@ def change_statistics(table) -> list[Statistic]:
 
 
 def change_trends(table, places: Sequence[Place]) -> str:
-    """Size, directions and what is left of the top against depth, as `rmtlib.report.overview.depth_plots`."""
+    """Size, directions and what is left of the top against depth, for each kind of at least three layers, as HTML."""
     levels = np.array([min(shape) for shape in table["shape"]], float)
     shares = {
         "size": numbers(table, "update_size"),

@@ -65,7 +65,7 @@ def make_comparison(
     Parameters
     ----------
     base : str
-        As in `find_network`.
+        As in `rmtlib.report.find_network`.
     tuned : str
         As in `find_tuned`.
     output : path
@@ -109,7 +109,7 @@ def find_tuned(tuned: str) -> Weights | dict[str, Weights]:
     Parameters
     ----------
     tuned : str
-        As in `find_network`; or a folder that is no network itself and holds checkpoints, files or folders whose names end in
+        As in `rmtlib.report.find_network`; or a folder that is no network itself and holds checkpoints, files or folders whose names end in
         numbers.
 
     Returns
@@ -139,7 +139,7 @@ def comparison_page(found: Comparison, base: Weights, origin: dict, *, beside: t
     base : Weights
         What was compared with, for the kinds of its layers.
     origin : dict
-        As `ComparisonReport.provenance`.
+        ``provenance`` of a `ComparisonReport`.
     beside : tuple of str
         Names of the files that lie beside the page.
 
