@@ -109,8 +109,8 @@ def find_tuned(tuned: str) -> Weights | dict[str, Weights]:
     Parameters
     ----------
     tuned : str
-        As in `rmtlib.report.find_network`; or a folder that is no network itself and holds checkpoints, files or folders whose names end in
-        numbers.
+        As in `rmtlib.report.find_network`; or a folder that is no network itself and holds checkpoints, files or folders whose
+        names end in numbers.
 
     Returns
     -------
