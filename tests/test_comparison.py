@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import doctest
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -34,6 +36,13 @@ def noisy(seed, sized=False, shape=SHAPE):
 def stored_layer(W, D, dtype):
     base, tuned = (STORED[dtype](X) for X in (W, W + D))
     return layer_comparison.compare_layer(base, tuned)
+
+
+@pytest.mark.parametrize("module", [rmtlib.comparison, updates, subspaces], ids=lambda module: module.__name__)
+def test_examples(module):
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 # Directions of the update
