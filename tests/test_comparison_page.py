@@ -117,6 +117,7 @@ def test_the_first_paragraph_says_what_changed(files, page):
     cosine = np.vdot(before, after - before) / np.linalg.norm(before) / np.linalg.norm(after - before)
     assert f"It points against the base, which shrinks, in less (cosine {cosine:.2f})." in text
     assert "Left out: 2 layers, first new (only in tuned)." in text
+    assert "largest effect" not in text  # the legend of a map without signs
 
 
 def test_links_lead_to_layers_and_columns_are_explained(page):
@@ -150,6 +151,7 @@ def test_the_heat_map_has_signs_and_q(files):
     assert directions.qvalues[rows["two"]] < 0.001 < directions.qvalues[rows["less"]]
     assert of["width of the noise"].effects[rows["less"]] == pytest.approx(np.hypot(0.9, 0.1) - 1, abs=0.02)
     assert of["stable rank"].effects[rows["two"]] < -0.2
+    assert of["top directions gone"].effects[rows[EVIL]] == pytest.approx(0, abs=1e-9)
     assert "new vectors" not in of
 
 
@@ -177,6 +179,10 @@ def test_a_folder_of_checkpoints_is_shown_along_its_steps(tmp_path, capsys):
     html = (tmp_path / "out.html").read_text()
     assert "Along the training" in html
     assert "size of the update against the step of the training: 3 layers and their median" in html
+    median = re.search(r'<path d="M([^"]*)" fill="none" stroke="[^"]*" stroke-width="2.5"', html)[1]
+    x, y = np.array([point.split() for point in median.split("L")], float).T
+    assert np.diff(x) / (x[-1] - x[0]) == pytest.approx([3 / 8, 5 / 8], abs=0.01)
+    assert y[0] - y == pytest.approx((y[0] - y[-1]) * np.array([0, 3 / 8, 1]), abs=1)
 
 
 @pytest.mark.parametrize(
