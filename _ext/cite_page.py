@@ -34,7 +34,7 @@ class CiteBook(Directive):
         about = known(self.state.document.settings.env)
         line = "{author}, version {version} ({year}). Code: BSD 3-Clause. Text and figures: CC BY 4.0.".format(**about)
         entry = ENTRY.format(**about)
-        return [nodes.paragraph("", line), nodes.literal_block(entry, entry, language="text")]
+        return [nodes.paragraph("", line), nodes.literal_block(entry, entry, language="text", classes=["wrapped"])]
 
 
 def add_line(app, pagename, templatename, context, doctree):

@@ -33,7 +33,8 @@ def executed(source, name, cache, values):
     folder = PurePosixPath(name).parent
 
     def value(match):
-        return values[str(folder / match["page"]) if match["page"] else name, match["key"]]
+        page = str(folder / match["page"]) if match["page"] else name
+        return values.get((page, match["key"]), match[0])  # what is missing is told by the page itself
 
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
