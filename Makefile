@@ -44,7 +44,6 @@ pdf: book  ## print the whole book to _build/book.pdf (needs Chromium, found on 
 	$(BIN)/python tools/print_book.py _build/html _build/book.pdf
 
 notebooks: book  ## put the executed chapters as notebooks into an archive in _build; EDITION=student leaves the solutions out
-	$(if $(filter student,$(EDITION)),ln -sfn ../../.jupyter_cache $(BUILT)/.jupyter_cache)
 	$(BIN)/python tools/zip_notebooks.py $(BUILT) _build/$(if $(filter student,$(EDITION)),student-)notebooks.zip
 
 # Two processes side by side, one thread each: two threads each would wait for one another.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 def pages_that_paste(app, env, added, changed, removed):
     """Pages with a number from a chapter that is read again, to be read again as well."""
-    chapters = [f"`{Path(name).name}.md::" for name in added | changed]
+    chapters = [f"{Path(name).name}.md::" for name in added | changed]
     texts = {name: Path(env.doc2path(name)).read_text(encoding="utf-8") for name in env.found_docs - added - changed}
     return [name for name, text in texts.items() if any(chapter in text for chapter in chapters)]
 

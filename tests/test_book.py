@@ -92,6 +92,32 @@ def test_scoreboard_has_a_verdict_in_every_row():
     assert all(any(verdict in row for verdict in PAPER["words"]["verdicts"]) for row in rows)
 
 
+def test_scoreboard_leads_to_the_cells_that_decide():
+    page = Elements("chapters/scoreboard")
+    links = [attrs["href"] for tag, attrs in page.elements if tag == "a" and "#decides-" in attrs.get("href", "")]
+    ledgers = [tomllib.loads(file.read_text()) for file in ROOT.glob("chapters/*.claims.toml")]
+    decided = {id.lower() for ledger in ledgers for id, entry in ledger.items() if "verdict" in entry and id in PAPER}
+    assert {link.partition("#decides-")[2] for link in links} == decided
+
+
+def test_commands_keep_their_hyphens():
+    text = " ".join(Elements("chapters/scoreboard").text)
+    assert "-p download true" in text
+    assert not re.search(r"[–—]\w+ \w+|–-", " ".join(re.findall(r"rmtlib run [^.]*", text)))
+
+
+@pytest.mark.parametrize("name", PAGES[1:])
+def test_every_page_says_how_to_cite_it(name):
+    assert "Cite this page" in Elements(name).text
+
+
+def test_opening_has_what_bibtex_asks_for():
+    text = "".join(Elements("intro").text)
+    version = yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
+    assert "@misc{rmtlib," in text
+    assert f"version = {{{version}}}" in text
+
+
 @pytest.mark.parametrize("name", [*PAGES, "genindex", "search"])
 def test_links_and_anchors_lead_somewhere(name):
     file = HTML / f"{name}.html"

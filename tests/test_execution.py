@@ -1,5 +1,6 @@
 """Chapters are executed side by side, a failure is told, and no page keeps a number that is out of date."""
 
+import html
 import re
 import shutil
 import subprocess
@@ -26,6 +27,7 @@ title: small
 author: nobody
 only_build_toc_files: true
 execute: {execute_notebooks: cache, timeout: 60}
+parse: {myst_enable_extensions: [dollarmath, smartquotes, attrs_inline]}
 sphinx:
   local_extensions: {plain_pages: _ext, fresh_pages: _ext, legible: _ext}
   config: {mathjax_path: none.js}
@@ -45,9 +47,10 @@ sys.path.insert(0, "..")
 from library import x
 
 glue("x", x, display=False)
+glue("command", "tool --flag 'a b'", display=False)
 ```
 
-It is {glue:text}`x`, of length $x$.
+It is {glue:text}`x`, by {glue:text}`command`, of length $x$.
 """
 OTHER = """# Other
 
@@ -62,7 +65,7 @@ first + 1
 """
 BOARD = """# Board
 
-The source found {glue:text}`source.md::x:s`.
+The source found {glue:text}`source.md::x:s`, by [{glue:text}`source.md::command:s`]{.command}.
 """
 
 
@@ -73,7 +76,7 @@ def book(tmp_path):
     (tmp_path / "chapters").mkdir()
     (tmp_path / "_config.yml").write_text(CONFIG)
     (tmp_path / "_toc.yml").write_text(TOC)
-    (tmp_path / "intro.md").write_text("# Introduction\n\nText.\n")
+    (tmp_path / "intro.md").write_text("# Introduction\n\nFound: {glue:text}`chapters/source.md::x:s`.\n")
     (tmp_path / "library.py").write_text("x = 41\n")
     for name, text in {"source": SOURCE, "other": OTHER, "board": BOARD}.items():
         (tmp_path / "chapters" / f"{name}.md").write_text(NOTEBOOK + text)
@@ -100,7 +103,7 @@ def build(book):
 
 
 def numbers(page):
-    return re.findall(r'pasted-text">(.*?)<', page)
+    return re.findall(r'pasted-text">(\d+)<', page)
 
 
 def test_failing_cell_is_told_with_its_chapter_its_line_and_its_error(book):
@@ -122,8 +125,10 @@ def test_failing_cell_is_told_with_its_chapter_its_line_and_its_error(book):
 
 def test_pages_follow_the_library_and_the_titles(book):
     pages = build(book)
-    assert numbers(pages["source"]) == numbers(pages["board"]) == ["41"]
+    assert numbers(pages["source"]) == numbers(pages["board"]) == numbers(pages["intro"]) == ["41"]
     assert ">Other<" in re.sub(r"\s", "", pages["intro"])
+    # a command that is pasted stays what it is
+    assert all("tool --flag 'a b'" in html.unescape(pages[name]) for name in ("source", "board"))
     # a full stop does not begin a line
     assert re.search(r'class="unbroken"><span class="math[^>]*>[^<]*</span>\.</span>', pages["source"])
 
@@ -131,12 +136,13 @@ def test_pages_follow_the_library_and_the_titles(book):
     chapter = book / "chapters" / "other.md"
     chapter.write_text(chapter.read_text().replace("# Other", "# Renamed"))
     pages = build(book)
-    assert numbers(pages["source"]) == numbers(pages["board"]) == ["42"]
+    assert numbers(pages["source"]) == numbers(pages["board"]) == numbers(pages["intro"]) == ["42"]
     assert ">Renamed<" in re.sub(r"\s", "", pages["intro"])
 
     chapter = book / "chapters" / "source.md"
     chapter.write_text(chapter.read_text().replace('glue("x", x,', 'glue("x", x + 1,'))
-    assert numbers(build(book)["board"]) == ["43"]
+    pages = build(book)
+    assert numbers(pages["board"]) == numbers(pages["intro"]) == ["43"]
 
 
 LEDGER = """[x]

@@ -58,7 +58,7 @@ def test_pages_are_what_the_ledgers_say():
 
 def test_every_id_has_a_row_on_both_pages():
     for file in scoreboard.PAGES.values():
-        ids = re.findall(r"^\| ([A-Z][\w-]+) \|", file.read_text(), re.M)
+        ids = re.findall(r"^\| (?:\{ref\}`)?([A-Z][\w-]+)(?: <decides-[\w-]+>`)? \|", file.read_text(), re.M)
         assert sorted(ids) == sorted(set(PAPER) if file.stem == "scoreboard" else {id for id in PAPER if id[0] != "B"})
 
 
@@ -121,3 +121,32 @@ def test_a_stale_page_is_named_with_its_line(tmp_path, monkeypatch, capsys):
     assert f"paper_index.md:{line}: is not what paper.toml and the ledgers say" in capsys.readouterr().err
     assert scoreboard.main([]) == 0
     assert pages["paper_index"].read_text() == text
+
+
+def test_a_row_leads_to_the_cell_that_decides_and_has_a_badge_of_its_verdict():
+    assert scoreboard.linked("C4", LEDGERS) == "{ref}`C4 <decides-c4>`"
+    assert scoreboard.linked("E1", LEDGERS) == "E1"
+    glued = scoreboard.glue(scoreboard.chapter_of("C5", LEDGERS), "C5-verdict")
+    assert scoreboard.verdict("C5", PAPER, LEDGERS) == f"[{glued}]{{.verdict .not-reproduced}}"
+    assert scoreboard.verdict("E1", PAPER, LEDGERS) == "[reproduced]{.verdict .reproduced}"
+
+
+def test_the_tally_counts_every_sentence_once(book):
+    def counted(paper, ledgers):
+        return re.findall(r"\[(\d+)\]\{\.given\}", scoreboard.tally(paper, ledgers))
+
+    paper, ledgers = book
+    before = list(map(int, counted(paper, ledgers)))
+    assert sum(before) == len(paper)
+    assert sum(before[1::2]) == sum(id[0] == "B" for id in paper)
+    home = ledgers[scoreboard.chapter_of("C4", ledgers)]
+    assert home["C4"]["verdict"] == "reproduced"
+    home["C4"]["verdict"] = "inconclusive"
+    assert list(map(int, counted(paper, ledgers))) == [before[0] - 1, *before[1:4], before[4] + 1, *before[5:]]
+
+
+def test_a_command_stands_in_a_footnote_once():
+    page = scoreboard.PAGES["scoreboard"].read_text()
+    referred = re.findall(r"a command tests it\[\^([\w-]+)\]", page)
+    assert len(referred) > len(set(referred)) > 0
+    assert sorted(re.findall(r"^\[\^([\w-]+)\]: ", page, re.M)) == sorted(set(referred))

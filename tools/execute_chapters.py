@@ -30,7 +30,8 @@ COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 def chapters_of_the_book():
     """Pages with code, the last first: they take longest, and the short ones fill the end of the queue."""
     toc = yaml.safe_load(Path("_toc.yml").read_text())
-    files = [Path(f"{entry['file']}.md") for part in toc["parts"] for entry in part["chapters"]]
+    entries = [{"file": toc["root"]}, *(entry for part in toc["parts"] for entry in part["chapters"])]
+    files = [Path(f"{entry['file']}.md") for entry in entries]
     return [file for file in reversed(files) if is_myst_markdown_notebook(file.read_text())]
 
 

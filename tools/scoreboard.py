@@ -9,11 +9,12 @@ is named with file and line, as are ids without a verdict, verdicts without an i
 import re
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from itertools import zip_longest
 from pathlib import Path
 
-from rmtlib.claims import read_ledger
+from rmtlib.claims import VERDICTS, read_ledger
 from rmtlib.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
@@ -24,6 +25,13 @@ MARKED = re.compile(
     r"\b(?:sections?|Figs?\.|Eqs?\.|Tables?|panels?)\s\d+(?: and \d+)?|(?<![\w.$-])(?P<number>\d+(?:\.\d+)?)(?!\w|\.\d)",
     re.IGNORECASE,
 )
+MEANING = {
+    "reproduced": "our networks show it",
+    "not reproduced": "our networks contradict it",
+    "inconclusive": "the data cannot tell",
+    "compatible": "a test of randomness did not reject; what it would have seen is said",
+    "not tested here": "a footnote has the command that tests it, or the row says what it waits for",
+}
 GROUPS = {"numbers": "N", "claims": "C", "figures": "F", "tables": "T", "equations": "E", "beyond": "B"}
 Paper = Mapping[str, Mapping]
 Ledgers = Mapping[str, Mapping[str, Mapping]]
@@ -78,35 +86,71 @@ def glue(chapter: str, key: str, folder: str = "") -> str:
     return f"{{glue:text}}`{folder}{chapter}.md::{key}:s`"
 
 
-def verdict(id: str, paper: Paper, ledgers: Ledgers, *, short: bool = False) -> str:
-    """The cell of the verdict: pasted from the chapter that decides, or said by what stands in its place."""
-    entry = paper[id]
-    if "test" in entry:
-        return "reproduced"
-    if "waits" in entry:
-        return "not tested here"
-    return glue(chapter_of(id, ledgers), f"{id}-verdict")
+def word(id: str, paper: Paper, ledgers: Ledgers) -> str:
+    """The verdict that is recorded."""
+    if "test" in paper[id]:
+        return VERDICTS[0]
+    return VERDICTS[-1] if "waits" in paper[id] else ledgers[chapter_of(id, ledgers)][id]["verdict"]
+
+
+def verdict(id: str, paper: Paper, ledgers: Ledgers) -> str:
+    """The cell of the verdict: a badge, pasted from the chapter that decides, or said by what stands in its place."""
+    said = word(id, paper, ledgers)
+    chapter = chapter_of(id, ledgers)
+    return badge(said, glue(chapter, f"{id}-verdict") if chapter else said)
+
+
+def badge(said: str, text: str) -> str:
+    return f"[{text}]{{.verdict .{said.replace(' ', '-')}}}"
+
+
+def linked(id: str, ledgers: Ledgers) -> str:
+    """The id, as a link to the cell that decides it (``_ext/deciding_cells.py``)."""
+    return f"{{ref}}`{id} <decides-{id.lower()}>`" if chapter_of(id, ledgers) else id
 
 
 def finding(id: str, paper: Paper, ledgers: Ledgers) -> str:
-    """The cell of what we find."""
+    """The cell of what we find, with the paper's value where it has one."""
     entry = paper[id]
     if "test" in entry:
         return f"`{entry['test'].partition('::')[2]}`"
     if "waits" in entry:
         return entry["waits"]
     chapter = chapter_of(id, ledgers)
+    if command(id, paper, ledgers):
+        return f"a command tests it[^{command(id, paper, ledgers)}]"
     ours = ledgers[chapter][id]
-    if isinstance(ours.get("expected"), dict) and "value" in ours["expected"]:
-        error = " ± " + glue(chapter, f"{id}-error") if "error" in ours["expected"] else ""
-        return glue(chapter, id) + error
-    if "text" in ours or ours.get("expected") or ours["verdict"] == "not tested here":
-        return glue(chapter, id)
-    return entry.get("here", "–")
+    theirs = f" (paper: {glue(chapter, f'{id}-paper')})" if "paper" in entry else ""
+    error = " ± " + glue(chapter, f"{id}-error") if "error" in ours.get("expected", {}) else ""
+    return glue(chapter, id) + error + theirs
 
 
-def paper_value(id: str, paper: Paper, ledgers: Ledgers) -> str:
-    return glue(chapter_of(id, ledgers), f"{id}-paper") if "paper" in paper[id] and chapter_of(id, ledgers) else "–"
+def command(id: str, paper: Paper, ledgers: Ledgers) -> str:
+    """Name of the footnote with the command that tests a sentence; empty if the sentence is tested, or waits."""
+    chapter = chapter_of(id, ledgers)
+    if not chapter or ledgers[chapter][id].get("expected") or word(id, paper, ledgers) != VERDICTS[-1]:
+        return ""
+    # sentences of one figure or table share their command
+    return f"{chapter.partition('_')[2]}-{re.findall('[A-Z][0-9]*', id)[0]}"
+
+
+def footnotes(paper: Paper, ledgers: Ledgers) -> str:
+    """Each command once."""
+    first: dict[str, str] = {}
+    for id in paper:
+        if name := command(id, paper, ledgers):
+            first.setdefault(name, id)
+    return "\n".join(f"[^{name}]: [{glue(chapter_of(id, ledgers), id)}]{{.command}}\n" for name, id in first.items())
+
+
+def tally(paper: Paper, ledgers: Ledgers) -> str:
+    """How many sentences have which verdict."""
+    counts = Counter((word(id, paper, ledgers), id[0] == GROUPS["beyond"]) for id in paper)
+    rows = [
+        [badge(said, said), *(f"[{counts[said, beyond]}]{{.given}}" for beyond in (False, True)), MEANING[said]]
+        for said in VERDICTS
+    ]
+    return table(["verdict", "of the paper", "beyond", "what it says"], rows)
 
 
 def table(heads: list[str], rows: list[list[str]]) -> str:
@@ -115,23 +159,22 @@ def table(heads: list[str], rows: list[list[str]]) -> str:
 
 
 def scoreboard(name: str, paper: Paper, ledgers: Ledgers) -> str:
+    if name in ("tally", "footnotes"):
+        return {"tally": tally, "footnotes": footnotes}[name](paper, ledgers)
     ids = [id for id in paper if id[0] == GROUPS[name]]
     cells: dict[str, Callable[[str], str]] = {
-        "id": lambda id: id,
+        "id": lambda id: linked(id, ledgers),
+        "what is said" if name == "beyond" else "what the paper says": lambda id: sentence(paper[id]),
         "verdict": lambda id: verdict(id, paper, ledgers),
-        "what the paper says": lambda id: shown(paper[id]["sentence"]),
-        "in the paper": lambda id: shown(paper[id]["place"]),
-        "paper": lambda id: paper_value(id, paper, ledgers),
-        "what we find": lambda id: finding(id, paper, ledgers),
+        "what we find, or the test" if name == "equations" else "what we find": lambda id: finding(id, paper, ledgers),
     }
-    if name not in ("numbers", "figures"):
-        del cells["paper"]
-    if name == "equations":
-        cells["what we find or test"] = cells.pop("what we find")
-    if name == "beyond":
-        cells["who says so"], cells["what is said"] = cells.pop("in the paper"), cells.pop("what the paper says")
-        cells = {head: cells[head] for head in ("id", "verdict", "what is said", "who says so", "what we find")}
     return table(list(cells), [[cell(id) for cell in cells.values()] for id in ids])
+
+
+def sentence(entry: Mapping) -> str:
+    """What is said, and where."""
+    place = f" [{shown(entry['place'])}]{{.place}}" if entry["place"] != "-" else ""
+    return shown(entry["sentence"]) + place
 
 
 def index(name: str, paper: Paper, ledgers: Ledgers) -> str:

@@ -84,8 +84,9 @@ def main(source: Path, target: Path, cache: Path) -> None:
         # no archives: they may hold the notebooks of the full edition
         if (source / folder).is_dir():
             shutil.copytree(source / folder, target / folder, ignore=shutil.ignore_patterns("*.zip", "*.pdf", "__pycache__"))
-    for file in config.get("bibtex_bibfiles", []):
-        shutil.copy(source / file, target / file)
+    for file in [*config.get("bibtex_bibfiles", []), "CITATION.cff"]:
+        if (source / file).is_file():
+            shutil.copy(source / file, target / file)
     config.setdefault("execute", {})["cache"] = str(cache.resolve())
     (target / "_config.yml").write_text(yaml.safe_dump(config, sort_keys=False))
     (target / "_toc.yml").write_text(yaml.safe_dump(toc, sort_keys=False))
