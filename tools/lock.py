@@ -5,8 +5,8 @@ Usage: lock.py UV WHEELS [OPTION...]
 UV is the command uv, WHEELS a folder or a page with PyTorch's CPU wheels, and options are those of ``uv pip compile``, such as
 ``--constraint tested.txt``.
 
-``requirements-lock.txt`` holds all but the CUDA libraries, which PyTorch's default wheel needs and its CPU wheel does not: those are
-in ``requirements-lock-cuda.txt``. No address is in either, so that they install from any index that has the same wheels.
+``requirements-lock.txt`` holds all but the CUDA libraries, which PyTorch's default wheel needs and its CPU wheel does not. Those
+are in ``requirements-lock-cuda.txt``. No address is in either, so that they install from any index that has the same wheels.
 """
 
 import re
