@@ -22,12 +22,13 @@ OF_THE_BOOK := $(addprefix tests/test_,$(addsuffix .py,book browser print studen
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
-install: $(INSTALLED)  ## create the virtual environment and install everything into it; LOCKED=1 verifies every wheel by its hash (Linux, x86-64)
+install: $(INSTALLED)  ## create the virtual environment and install everything into it; LOCKED=1 or LOCKED=cpu verifies every wheel by its hash (Linux)
 
 $(INSTALLED): requirements.txt requirements-models.txt pyproject.toml $(if $(LOCKED),requirements-lock.txt requirements-lock-cuda.txt)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 ifdef LOCKED
-	$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --require-hashes -r requirements-lock.txt
+	sed -E '$(if $(filter cpu,$(LOCKED)),s/^(torch==[0-9.]+)/\1+cpu/)' requirements-lock.txt > $(VENV)/lock.txt
+	$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --require-hashes -r $(VENV)/lock.txt
 	if $(BIN)/python -c '$(IS_CUDA)'; then $(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --require-hashes -r requirements-lock-cuda.txt; fi
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 else

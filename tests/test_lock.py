@@ -63,12 +63,15 @@ def test_hashes_are_added_once():
     assert entry == "torch==2.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:00\n"
 
 
-def test_a_locked_installation_takes_nothing_without_a_hash(tmp_path):
-    made = subprocess.run(
-        ["make", "--dry-run", "install", "LOCKED=1", f"VENV={tmp_path}/env"], cwd=ROOT, capture_output=True, text=True, check=True
-    )
-    steps = re.findall(r"pip install (.*)", made.stdout)
+@pytest.mark.parametrize(("locked", "torch"), [("1", "torch==2.0 "), ("cpu", "torch==2.0+cpu ")])
+def test_a_locked_installation_takes_nothing_without_a_hash(locked, torch, tmp_path):
+    command = ["make", "--dry-run", "install", f"LOCKED={locked}", f"VENV={tmp_path}"]
+    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    steps = re.findall(r"pip install (.*)", made)
     assert len(steps) == 3
     for step in steps[:2]:
         assert {"--require-hashes", "--no-deps", ":all:"} <= set(step.split())
     assert set(steps[2].split()) == {"--quiet", "--no-deps", "--no-build-isolation", "--editable", "."}
+    (written,) = re.findall(r"^(sed .*) requirements-lock.txt > ", made, re.M)
+    lines = subprocess.run(written, shell=True, input=MADE_UP, capture_output=True, text=True, check=True).stdout
+    assert lines == MADE_UP.replace("torch==2.0 ", torch)
