@@ -177,12 +177,12 @@ def biwhiten(W, sizes: str = "noise", tol: float = 1e-6) -> Biwhitened:
 
 
 def find_sizes(W, sizes: str = "noise", tol: float = 1e-6) -> Sizes:
-    """The sizes that `biwhiten` takes out, without the matrix that is left.
+    """The sizes that `rmtlib.biwhiten` takes out, without the matrix that is left.
 
     Parameters
     ----------
     W, sizes, tol
-        As in `biwhiten`, which tells how they are found.
+        As in `rmtlib.biwhiten`, which tells how they are found.
 
     Returns
     -------
@@ -191,14 +191,14 @@ def find_sizes(W, sizes: str = "noise", tol: float = 1e-6) -> Sizes:
     Raises
     ------
     ValueError
-        As `biwhiten`.
+        As `rmtlib.biwhiten`.
     BiwhitenError
-        As `biwhiten`.
+        As `rmtlib.biwhiten`.
 
     Notes
     -----
-    Of a float32 matrix W no float64 copy is made (`rmtlib.gram`): a large one needs the memory of W and of a square matrix of its
-    smaller side.
+    Of a float32 matrix W no float64 copy is made (``rmtlib.gram``): a large one needs the memory of W and of a square matrix of
+    its smaller side.
     """
     W = checks.matrix(W)
     checks.choice(sizes, "sizes", ("noise", "total"))

@@ -62,7 +62,7 @@ def _parser():
     parser = argparse.ArgumentParser(prog="rmtlib", description="Random matrix theory of neural network weights.")
     parser.add_argument("--version", action="version", version=f"rmtlib {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_report, _scan, _filter, _run, _sweep):
+    for add in (_report, _scan, _compare, _filter, _run, _sweep):
         add(commands)
     return parser
 
@@ -198,6 +198,46 @@ def _what_a_scan_left(options):
 
     csv = table_file(options.output)
     return _finished_layers(csv) + ("; the same command with --resume goes on" if csv.exists() else "")
+
+
+def _compare(commands):
+    text = (
+        "What a training changed, layer by layer: how large the update is, how many of its directions are beyond noise, whether "
+        "it points along the base, and what is left of the top directions. OUTPUT.html is a page to send around, OUTPUT.csv a "
+        "table, OUTPUT.json the same for programs."
+    )
+    parser = commands.add_parser("compare", help="what a training changed in a network: a page and a table", description=text)
+    parser.add_argument("base", metavar="BASE", help="the network before: a file, a folder or a name, as of rmtlib report")
+    parser.add_argument(
+        "tuned",
+        metavar="TUNED",
+        help="the network after; or an adapter (LoRA), which need not be merged; or a folder of checkpoints whose names end in "
+        "numbers, such as checkpoint-500, for the same along their steps",
+    )
+    parser.add_argument(
+        "-o", "--output", default="comparison", help="where to: OUTPUT.html, .csv and .json (default: comparison)"
+    )
+    parser.add_argument(
+        "--intruders",
+        action="store_true",
+        help="also ask which of the top vectors are new beyond what noise of the update's sizes makes new: twice the time",
+    )
+    parser.add_argument(
+        "--layers", metavar="REGEX", help="only layers in whose name this regular expression is found, such as 'attn|mlp'"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the noise for --intruders (default: 0)")
+    parser.add_argument("--workers", type=int, metavar="N", help="layers at a time on this machine (default: one a processor)")
+    parser.set_defaults(call=_make_comparison, after_interrupt=lambda options: "no file was written")
+
+
+def _make_comparison(options):
+    from .report.comparing import make_comparison
+    from .text import printable
+
+    settings = {name: getattr(options, name) for name in ("intruders", "layers", "seed", "workers")}
+    made = make_comparison(options.base, options.tuned, options.output, **settings)
+    print(printable(made.comparison.text), made.html, made.csv, made.json, sep="\n")
+    return 0
 
 
 def _filter(commands):

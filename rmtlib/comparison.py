@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from . import checks, parallel, subspaces
+from .comparison_words import in_words
 from .layer_comparison import LayerComparison, compare_layer
 from .pairs import Pairs, pair_layers
 from .weights import Weights, load_weights
@@ -40,6 +41,18 @@ class Comparison:
     table: pandas.DataFrame
     left_out: list[tuple[str, str]] = field(default_factory=list)
     layers: dict[str, LayerComparison] = field(default_factory=dict)
+
+    @property
+    def last(self) -> pandas.DataFrame:
+        """The rows of the table that are of the last tuned network."""
+        if "step" not in self.table:
+            return self.table
+        return self.table[self.table["step"] == self.table["step"].iloc[-1]].reset_index(drop=True)
+
+    @property
+    def text(self) -> str:
+        """What changed, as one paragraph; with several tuned networks in the last one."""
+        return in_words(self.last, self.left_out)
 
     def __repr__(self) -> str:
         lines = [*self.table["summary"], *(f"left out: {name}: {why}" for name, why in self.left_out)]
@@ -108,15 +121,20 @@ def compare(
     workers = parallel.processors() if workers is None else checks.integer(workers, "workers", at_least=1)
     steps = _steps(tuned)
     before = _weights(base)
-    rows, left_out, found = [], [], {}
+    rows, found = [], {}
+    missing: dict[tuple[str, str], list[str | None]] = {}
     for step, network in steps.items():
         pairs = pair_layers(before, _weights(network), layers)
-        left_out += [(name if step is None else f"{step}: {name}", why) for name, why in pairs.left_out]
         label = "layers" if step is None else f"layers of {step}"
         found = _compared(pairs, intruders, top, seed, workers, tqdm(total=len(pairs), desc=label, disable=not progress))
         step_of = {} if step is None else {"step": step}
         rows += [step_of | _row(pairs, name, found[name]) for name in pairs]
-        left_out += [(s.name, f"not read: {s.reason}") for s in pairs.tuned.skipped if "nan or infinite" in s.reason]
+        unread = [(s.name, f"not read: {s.reason}") for s in pairs.tuned.skipped if "nan or infinite" in s.reason]
+        for left in (*pairs.left_out, *unread):
+            missing.setdefault(left, []).append(step)
+    left_out = [
+        (name if len(at) == len(steps) else f"{', '.join(map(str, at))}: {name}", why) for (name, why), at in missing.items()
+    ]
     compared = {name: result for name, result in found.items() if isinstance(result, LayerComparison)}
     return Comparison(pd.DataFrame(rows), left_out, compared)
 

@@ -57,7 +57,7 @@ class FreeAddition(Law):
 
     @property
     def levels(self) -> np.ndarray:
-        """The m singular values that the law predicts, ascending: its quantiles at ``(k - 1/2) / m``."""
+        """The m singular values that the law predicts in ascending order, its quantiles at ``(k - 1/2) / m``."""
         m = min(self.shape)
         return self.ppf((np.arange(m) + 0.5) / m)
 

@@ -149,7 +149,7 @@ def table_of_layers(
                 finished += "levels" in rows[name]
                 bar.update()
                 if csv is not None:
-                    _write(finish([rows[name] for name in names if name in rows]), stamps, csv)
+                    write_csv(finish([rows[name] for name in names if name in rows]), stamps, csv)
                 if on_result is not None and whole:
                     on_result(result)
     except KeyboardInterrupt:
@@ -158,7 +158,7 @@ def table_of_layers(
         interrupted = True
     table = finish([rows.get(name) or failed(name, None, "interrupted") for name in names])
     if csv is not None:
-        _write(table, stamps, csv)
+        write_csv(table, stamps, csv)
     if interrupted:
         message = f"interrupted after {finished} of {len(names)} layers: the table holds these, and names the others"
         warnings.warn(message, stacklevel=3)
@@ -239,7 +239,8 @@ def _cell(value):
     return in_spreadsheet(printable(value)) if isinstance(value, str) else value
 
 
-def _write(rows: list[dict], stamps, path):
+def write_csv(rows: list[dict], stamps: Mapping[str, str], path) -> None:
+    """Write rows as a CSV whose text no spreadsheet takes for a formula, with ``stamps`` in the last columns of each."""
     # As objects: a column of whole numbers with gaps would be written as 3.0, and read as another number than it was.
     table = _frame(rows, dtype=object).assign(**stamps).map(_cell)
     with atomic_file(path) as part:

@@ -48,6 +48,8 @@ class MarchenkoPasturFit:
     sigma : float
         Standard deviation of an entry of the noise, from the middle of the bulk. It does not follow from ``nu_plus``: the
         modified fit leaves the edges, the width and the weight of the bulk independent of each other.
+    sigma_error : float
+        Relative error of ``sigma`` that the limits below allow for; next to nothing from 128 levels on.
     outlier_edge : float
         Upper limit of noise with this ``sigma``; above it a level is an outlier.
     outlier_edge_below : float
@@ -68,6 +70,7 @@ class MarchenkoPasturFit:
     bulk_fraction: float
     share_below_edge: float
     sigma: float
+    sigma_error: float
     outlier_edge: float
     outlier_edge_below: float
     n_outliers: int
@@ -95,7 +98,9 @@ class MarchenkoPasturFit:
         outside = self.n_outliers + self.n_outliers_below
         n, m = max(self.shape) - outside, min(self.shape) - outside
         root, scale = _edge_and_scale(n, m)
-        return float(laws.tracy_widom.sf(((largest / self.sigma) ** 2 - root**2) / scale))
+        mean, _ = TRACY_WIDOM
+        widened = ((largest / self.sigma) ** 2 - root**2) / scale
+        return float(laws.tracy_widom.sf(mean + (widened - mean) / _widening(2 * self.sigma_error * root**2 / scale)))
 
 
 def fit_marchenko_pastur(
@@ -210,7 +215,7 @@ def fit_marchenko_pastur(
     else:
         lower = 0.0 if n == m else (0.0, nu[window[len(window) // 2]])
         lower, upper, fraction = _fit_curve("cdf", nu[window], (window + 0.5) / m, lower)
-    sigma, edges, below, above = _noise(nu, n, m, window, level)
+    sigma, error, edges, below, above = _noise(nu, n, m, window, level)
     return MarchenkoPasturFit(
         nu_minus=lower,
         nu_plus=upper,
@@ -218,6 +223,7 @@ def fit_marchenko_pastur(
         bulk_fraction=fraction,
         share_below_edge=float(np.mean(nu <= upper)),
         sigma=sigma,
+        sigma_error=error,
         outlier_edge=edges[1],
         outlier_edge_below=edges[0],
         n_outliers=above,
@@ -236,6 +242,8 @@ class Noise:
     ----------
     sigma : float
         Standard deviation of an entry.
+    sigma_error : float
+        Its relative error, as far as the limits allow for it.
     outlier_edge, outlier_edge_below : float
         Limits of the levels of such noise; the lower one is 0 for matrices so close to square that noise reaches down to 0.
     n_outliers, n_outliers_below : int
@@ -243,6 +251,7 @@ class Noise:
     """
 
     sigma: float
+    sigma_error: float
     outlier_edge: float
     outlier_edge_below: float
     n_outliers: int
@@ -281,8 +290,8 @@ def fit_noise(nu, shape: tuple[int, int], window, *, level: float = LEVEL) -> No
     if window[0] < 0 or window[-1] >= m:
         msg = f"window must hold indices from 0 to {m - 1}; got {window[0]} to {window[-1]}"
         raise ValueError(msg)
-    sigma, edges, below, above = _noise(nu, n, m, window, _share(level, "level"))
-    return Noise(sigma, edges[1], edges[0], above, below)
+    sigma, error, edges, below, above = _noise(nu, n, m, window, _share(level, "level"))
+    return Noise(sigma, error, edges[1], edges[0], above, below)
 
 
 def _singular_values(nu, shape):
@@ -393,7 +402,7 @@ def _noise(nu, n, m, window, level):
         )
         # levels beside the fitted window only, so that enough of them stay to estimate the noise from
         outside = int(np.sum(nu[: window[len(window) // 2]] < edges[0])), int(np.sum(nu[window[-1] + 1 :] > edges[1]))
-    return float(sigma), edges, *outside
+    return float(sigma), float(error), edges, *outside
 
 
 def _sigma_error(nu, density, m):
@@ -425,5 +434,11 @@ def _lower_edge(n, m, quantile, error):
 
 def _widened(quantile, error):
     """The quantile of a Tracy-Widom variable plus an independent error, in units of the former's scale."""
-    mean, deviation = TRACY_WIDOM
-    return mean + (quantile - mean) * np.hypot(1, error / deviation)
+    mean, _ = TRACY_WIDOM
+    return mean + (quantile - mean) * _widening(error)
+
+
+def _widening(error):
+    """How much wider a Tracy-Widom variable is with an independent error, in units of its scale."""
+    _, deviation = TRACY_WIDOM
+    return np.hypot(1, error / deviation)

@@ -101,7 +101,7 @@ def summarise_network(table, skipped: Sequence[Skipped] = ()) -> NetworkSummary:
     table : pandas.DataFrame
         Of `rmtlib.analyse_network`, with ``biwhiten=True``.
     skipped : sequence of Skipped
-        Tensors that give no matrix, `rmtlib.weights.Weights.skipped`.
+        Tensors that give no matrix, ``skipped`` of `rmtlib.Weights`.
 
     Returns
     -------

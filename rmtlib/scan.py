@@ -92,9 +92,9 @@ def scan(
 
     Notes
     -----
-    Levels come from the Gram matrix (`rmtlib.gram`), for large float32 matrices in float32 where the smallest level is above 0.03
-    of the largest: it then has a relative error below 1e-3, others a much smaller one. That is far less than the distance of two
-    levels, and no count, edge or exponent notices. Half precision is converted to float32 exactly.
+    Levels come from the Gram matrix (``rmtlib.gram``), for large float32 matrices in float32 where the smallest level is above
+    0.03 of the largest: it then has a relative error below 1e-3, others a much smaller one. That is far less than the distance
+    of two levels, and no count, edge or exponent notices. Half precision is converted to float32 exactly.
 
     Memory is that of the matrix as float32, a square matrix of the smaller side and blocks of 1024 rows; while a float16 or
     bfloat16 tensor is read, half of the matrix more. Every worker holds as much.

@@ -16,7 +16,7 @@ from rmtlib.cli import main
 
 from . import builders
 
-COMMANDS = ("report", "scan", "filter", "run", "sweep")
+COMMANDS = ("report", "scan", "compare", "filter", "run", "sweep")
 
 
 @pytest.fixture
@@ -124,6 +124,7 @@ def test_what_cannot_be_filtered_gives_one_sentence_and_no_file(arguments, messa
     [
         (["report", "x", "-o", "none"], "no layer was finished"),
         (["scan", "x", "-o", "none"], "no layer was finished"),
+        (["compare", "x", "y"], "no file was written"),
         (["filter", "x", "y"], "no file was written"),
         (["sweep", "x"], "repeat the command to go on"),
     ],
@@ -135,6 +136,7 @@ def test_ctrl_c_gives_status_130_and_says_what_is_left(arguments, after, tmp_pat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("rmtlib.report.make_report", interrupted)
     monkeypatch.setattr("rmtlib.report.source.find_network", interrupted)
+    monkeypatch.setattr("rmtlib.report.comparing.make_comparison", interrupted)
     monkeypatch.setattr(filtering, "filter_network", interrupted)
     monkeypatch.setattr(cli, "_needs_notebooks", interrupted)
     assert main(arguments) == 130

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import doctest
+
 import numpy as np
 import pytest
 import scipy.stats
@@ -34,6 +36,13 @@ def noisy(seed, sized=False, shape=SHAPE):
 def stored_layer(W, D, dtype):
     base, tuned = (STORED[dtype](X) for X in (W, W + D))
     return layer_comparison.compare_layer(base, tuned)
+
+
+@pytest.mark.parametrize("module", [rmtlib.comparison, updates, subspaces], ids=lambda module: module.__name__)
+def test_examples(module):
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 # Directions of the update
@@ -176,7 +185,8 @@ def test_a_planted_vector_is_an_intruder():
 def test_intruders_are_those_of_the_seed_and_no_other_layer():
     base = {name: noisy(seed, shape=(60, 50))[0] for seed, name in enumerate("ab")}
     tuned = {name: W + noisy(9, shape=(60, 50))[1] for name, W in base.items()}
-    both, one = (compare(base, tuned, intruders=True, seed=3, layers=which).layers["b"].intruders for which in (None, "b"))
+    settings = {"intruders": True, "seed": 3, "workers": 1}
+    both, one = (compare(base, tuned, layers=which, **settings).layers["b"].intruders for which in (None, "b"))
     assert np.array_equal(both.pvalue, one.pvalue)
     assert compare(base, tuned).layers["b"].intruders is None
 

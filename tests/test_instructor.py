@@ -27,6 +27,12 @@ def test_every_exercise_of_the_book_has_one_row_that_says_what_it_checks():
     assert Counter(column("exercise")) == Counter(label for text in CHAPTERS.values() for label in exercises(text))
 
 
+def test_every_exercise_has_its_minutes():
+    rows = [row for row in NOTES.splitlines() if row.startswith("| {ref}`ex-")]
+    assert all(re.search(r"\| \d+ \|$", row) for row in rows)
+    assert len(rows) == len(column("exercise"))
+
+
 def test_exercises_of_a_chapter_stand_together_and_in_its_order():
     rows = column("exercise")
     for text in CHAPTERS.values():

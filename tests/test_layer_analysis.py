@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import rmtlib
-from rmtlib import analysis, departures, laws, marchenko_pastur
+from rmtlib import analysis, departures, laws, layer_levels, marchenko_pastur
 from rmtlib.weights import Layer
 
 mpl.use("Agg")
@@ -79,6 +79,11 @@ def test_a_row_holds_every_number_of_the_analysis(learned):
     for suffix, part in (("", s), ("_biwhitened", s.biwhitened), ("_total", s.total)):
         for side in SIDES:
             expected[f"{side}_rejected{suffix}"] = np.mean(getattr(part, side).qvalue < 0.05)
+    for suffix, part in (("", s), ("_biwhitened", s.biwhitened)):
+        expected[f"largest_pvalue{suffix}"] = part.bulk.largest_pvalue(part.nu[-1])
+        for side in SIDES:
+            p = np.sort(getattr(part, side).calibrated_pvalue)
+            expected[f"{side}_pvalue{suffix}"] = np.min(p * len(p) / np.arange(1, len(p) + 1))  # Simes
     assert row.keys() == expected.keys()
     for column, value in expected.items():
         assert row[column] == pytest.approx(value), column
@@ -89,6 +94,7 @@ def test_the_row_of_a_low_rank_says_what_it_can(product, learned):
     row = product.row()
     assert row.keys() == learned.row().keys()
     said = {"layer", "shape", "levels", "rank", "largest", "stable_rank", "input_rejected", "output_rejected", "summary"}
+    said |= {"input_pvalue", "output_pvalue"}
     assert {column for column, value in row.items() if value is not None} == said
     assert (row["levels"], row["rank"], product.a) == (50, 8, 2)
 
@@ -206,7 +212,7 @@ def test_few_levels_that_do_not_bend_have_the_bulk_of_their_noise(monkeypatch):
         msg = "nu has no upper edge"
         raise ValueError(msg)
 
-    monkeypatch.setattr(analysis, "fit_marchenko_pastur", straight)
+    monkeypatch.setattr(layer_levels, "fit_marchenko_pastur", straight)
     found = rmtlib.analyse(rmtlib.ensembles.spiked((44, 60), 0, strengths=[6.0], sigma=1.0).matrix, biwhiten=False)
     noise = marchenko_pastur.fit_noise(found.nu, (44, 60), np.arange(4, 26))
     bulk = found.bulk
@@ -238,7 +244,7 @@ def test_levels_that_cannot_be_unfolded_are_named(monkeypatch):
 
 
 def test_exponents_end_where_their_noise_does(monkeypatch):
-    monkeypatch.setattr(analysis, "ALPHA_LEVELS", (64, 80))
+    monkeypatch.setattr(layer_levels, "ALPHA_LEVELS", (64, 80))
     least, inside, beyond = (rmtlib.analyse(rmtlib.ensembles.gaussian((90, m), 0), biwhiten=False) for m in (64, 80, 81))
     assert least.alpha is not None
     assert inside.alpha is not None

@@ -293,6 +293,10 @@ def test_the_p_of_the_largest_level_is_that_of_the_edge(level):
     fit = fit_marchenko_pastur(nu, planted.shape, level=level)
     assert fit.largest_pvalue(fit.outlier_edge) == pytest.approx(level, rel=1e-6)
     assert fit.largest_pvalue(nu[-1]) < 1e-6 < fit.largest_pvalue(nu[-2])
+    few = np.linalg.svd(ensembles.gaussian((48, 24), 1), compute_uv=False)[::-1]
+    fit = fit_marchenko_pastur(few, (48, 24), a=5, level=level)
+    assert fit.sigma_error > 0.01
+    assert fit.largest_pvalue(fit.outlier_edge) == pytest.approx(level, rel=1e-6)
 
 
 def test_the_p_of_the_largest_level_of_noise_is_uniform():

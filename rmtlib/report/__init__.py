@@ -8,8 +8,6 @@ what noise of the same shapes gives, every layer with its four panels, what was 
 from __future__ import annotations
 
 import json
-import math
-import os
 import time
 import warnings
 from collections.abc import Sequence
@@ -25,6 +23,7 @@ from ..network_summary import NetworkSummary, summarise_network
 from .conditions import read_condition
 from .heatmap import Statistic, heat_map
 from .origins import provenance
+from .outputs import output_files, plain
 from .overview import statistics, trends
 from .page import page
 from .panels import panels
@@ -150,7 +149,7 @@ def make_report(
     conditions = [read_condition(text) for text in fail_on]
     network = find_network(weights, split_qkv=split_qkv)
     shapes = noise_like(network, seed, chosen_layers(network, layers)) if null else None
-    html, csv, as_json = _files(output)
+    html, csv, as_json = output_files(output, "report")
     # An older table would be taken for this report's if the analysis were stopped before its first layer.
     if not resume:
         csv.unlink(missing_ok=True)
@@ -200,37 +199,8 @@ def _json(found: Report, network) -> bytes:
         "skipped": [{"name": name, "shape": list(shape), "reason": reason} for name, shape, reason in network.skipped],
         "failing": found.failing,
     }
-    return json.dumps(_plain(content), indent=1, ensure_ascii=True, allow_nan=False).encode()
+    return json.dumps(plain(content), indent=1, ensure_ascii=True, allow_nan=False).encode()
 
 
 def _rows(table) -> list[dict]:
     return table.to_dict("records")
-
-
-def _plain(value):
-    """Values that JSON knows: numbers of numpy as numbers, nan and infinity as null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _files(output) -> tuple[Path, Path, Path]:
-    stem = Path(output) / "report" if Path(output).is_dir() else Path(output)
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"output must be in a folder that can be made; got {str(output)!r} ({error.strerror})"
-        raise ValueError(msg) from error
-    if not os.access(stem.parent, os.W_OK):
-        msg = f"output must be in a folder that can be written to; got {str(output)!r}"
-        raise ValueError(msg)
-    html, csv, as_json = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("html", "csv", "json"))
-    for file in (html, csv, as_json):
-        if file.is_dir():
-            msg = f"output must name files, but {str(file)!r} is a folder"
-            raise ValueError(msg)
-    return html, csv, as_json

@@ -91,7 +91,7 @@ def cells(table) -> list[list[str]]:
     Returns
     -------
     list of list of str
-        A row a layer: its shape, then one text for each of `COLUMNS`; empty where nothing can be said.
+        A row a layer: its shape, then one text for each of ``COLUMNS``; empty where nothing can be said.
     """
     shown = table.assign(edge=table["largest"] / table["outlier_edge"]) if "largest" in table else table
     rows = []

@@ -46,7 +46,7 @@ def read_condition(text: str) -> Condition:
     Raises
     ------
     ValueError
-        If it is none: no column of `JUDGED`, another comparison than ``<``, ``<=``, ``>``, ``>=``, or no finite number.
+        If it is none: no column of ``JUDGED``, another comparison than ``<``, ``<=``, ``>``, ``>=``, or no finite number.
 
     Examples
     --------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from .heatmap import Statistic
 from .places import Place
 from .svg import Plot
 
-__all__ = ["statistics", "trends"]
+__all__ = ["depth_plots", "numbers", "qvalues_of", "statistics", "trends"]
 
 GOE_RATIO = 0.5307
 LEVEL = 0.05
@@ -39,16 +39,16 @@ def statistics(table) -> list[Statistic]:
         (Tracy-Widom) and of all vectors of a space together (Simes). The spread of sizes beyond that of noise, which has no
         test. How far the mean ratio of gaps is from that of a random matrix, where the spacings have a q below 0.05.
     """
-    levels, found = _numbers(table, "levels"), []
+    levels, found = numbers(table, "levels"), []
     for suffix, words in (("", ""), ("_biwhitened", ", no sizes")):
-        outside = (_numbers(table, f"outliers{suffix}") + _numbers(table, f"outliers_below{suffix}")) / levels
-        found.append(Statistic(f"levels outside{words}", outside, 0.5, _qvalues(table, f"largest_pvalue{suffix}"), "{:.1%}"))
+        outside = (numbers(table, f"outliers{suffix}") + numbers(table, f"outliers_below{suffix}")) / levels
+        found.append(Statistic(f"levels outside{words}", outside, 0.5, qvalues_of(table, f"largest_pvalue{suffix}"), "{:.1%}"))
     for side in ("input", "output"):
         for suffix, words in (("", ""), ("_biwhitened", ", no sizes")):
-            share = _numbers(table, f"{side}_rejected{suffix}")
-            found.append(Statistic(f"{side} vectors{words}", share, 0.5, _qvalues(table, f"{side}_pvalue{suffix}"), "{:.1%}"))
+            share = numbers(table, f"{side}_rejected{suffix}")
+            found.append(Statistic(f"{side} vectors{words}", share, 0.5, qvalues_of(table, f"{side}_pvalue{suffix}"), "{:.1%}"))
     found.append(Statistic("spread of sizes", _spread(table), 1.0, form="{:.0%}"))
-    qvalues, ratio = _numbers(table, "spacing_qvalue"), _numbers(table, "spacing_ratio")
+    qvalues, ratio = numbers(table, "spacing_qvalue"), numbers(table, "spacing_ratio")
     far = np.where(np.isnan(qvalues), np.nan, np.where(qvalues < LEVEL, np.abs(ratio - GOE_RATIO), 0.0))
     found.append(Statistic("gap ratio of spacings", far, 0.1, qvalues, "{:.3f} off"))
     return found
@@ -69,9 +69,34 @@ def trends(table, places: Sequence[Place]) -> str:
     str
         HTML with inline SVG, or an empty text if there is no such kind.
     """
-    outside = _numbers(table, "outliers_biwhitened") + _numbers(table, "outliers_below_biwhitened")
-    shares = {"outside": outside / _numbers(table, "levels")}
-    shares |= {side: _numbers(table, f"{side}_rejected_biwhitened") for side in ("input", "output")}
+    outside = numbers(table, "outliers_biwhitened") + numbers(table, "outliers_below_biwhitened")
+    shares = {"outside": outside / numbers(table, "levels")}
+    shares |= {side: numbers(table, f"{side}_rejected_biwhitened") for side in ("input", "output")}
+    alt = "Shares of levels and vectors that noise does not explain, against depth"
+    return depth_plots(shares, LINES, places, alt, note="all without the sizes of neurons")
+
+
+def depth_plots(shares: Mapping[str, np.ndarray], lines, places: Sequence[Place], alt: str, note: str) -> str:
+    """Shares against depth, one plot for each kind of at least three layers.
+
+    Parameters
+    ----------
+    shares : mapping of str to numpy.ndarray
+        One a layer, by name; nan where it is not known.
+    lines : sequence of (str, str, str, str)
+        What is drawn: name in ``shares``, words, colour, dashes.
+    places : sequence of Place
+        Of the layers.
+    alt : str
+        What stands for a plot where it is not seen.
+    note : str
+        The end of the legend.
+
+    Returns
+    -------
+    str
+        HTML with inline SVG, or an empty text if there is no such kind.
+    """
     kinds: dict[str, list[int]] = {}
     for row, place in enumerate(places):
         kinds.setdefault(place.kind, []).append(row)
@@ -87,27 +112,29 @@ def trends(table, places: Sequence[Place]) -> str:
         plot = Plot(
             kind, "depth, first to last", "share", xlim=(0, len(rows) - 1), ylim=(0, top), width=172, height=150, percent=True
         )
-        for name, _, color, dashes in LINES:
+        for name, _, color, dashes in lines:
             plot.line(depth, shares[name][rows], color, dashes=dashes)
             plot.dots(depth, shares[name][rows], color, size=4 if len(rows) < 30 else 2)
-        drawn.append(plot.svg(f"Shares of levels and vectors that noise does not explain, against depth: {kind}"))
+        drawn.append(plot.svg(f"{alt}: {kind}"))
     legend = " · ".join(
         f'<svg width="26" height="8" viewBox="0 0 26 8" aria-hidden="true"><path d="M0 4h26" stroke="{color}" stroke-width="2" '
         f'stroke-dasharray="{dashes}"/></svg> {words}'
-        for _, words, color, dashes in LINES
+        for _, words, color, dashes in lines
     )
     plots = f'<div style="display:flex;flex-wrap:wrap;gap:6px">{"".join(drawn)}</div>'
-    legend = f'<p class="legend" style="font-size:.8rem">{legend}; all without the sizes of neurons.</p>'
+    legend = f'<p class="legend" style="font-size:.8rem">{legend}; {note}.</p>'
     return f'<div class="trends">{plots}{legend}</div>'
 
 
-def _numbers(table, column) -> np.ndarray:
+def numbers(table, column) -> np.ndarray:
+    """A column of a table as numbers, nan where it says nothing or there is no such column."""
     values = table[column] if column in table else [None] * len(table)
     return np.array([np.nan if value is None else float(value) for value in values])
 
 
-def _qvalues(table, column) -> np.ndarray:
-    pvalues = _numbers(table, column)
+def qvalues_of(table, column) -> np.ndarray:
+    """The q-values of a column of p-values, among those of it that are known."""
+    pvalues = numbers(table, column)
     known = np.isfinite(pvalues)
     if known.any():
         pvalues[known] = benjamini_hochberg(pvalues[known])
@@ -118,7 +145,7 @@ def _spread(table) -> np.ndarray:
     """The larger spread of sizes, less what noise of equal sizes shows: a size is estimated from the entries of its row."""
     shapes = [shape if isinstance(shape, tuple | list) else (np.nan, np.nan) for shape in table["shape"]]
     found = [
-        np.sqrt(np.maximum(_numbers(table, column) ** 2 - 1 / (2 * np.array([shape[other] for shape in shapes], float)), 0))
+        np.sqrt(np.maximum(numbers(table, column) ** 2 - 1 / (2 * np.array([shape[other] for shape in shapes], float)), 0))
         for column, other in (("row_spread", 1), ("column_spread", 0))
     ]
     return np.fmax(*found)

@@ -14,7 +14,18 @@ from .overview import statistics, trends
 from .places import places
 from .tables import left_out
 
-__all__ = ["page"]
+__all__ = ["page", "template"]
+
+
+def template(name: str):
+    """A template of this folder, whose filter ``printable`` is `rmtlib.text.printable`; what it is given is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader(__package__, "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["printable"] = printable
+    return environment.get_template(name)
 
 
 def page(
@@ -53,12 +64,6 @@ def page(
     -------
     str
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(__package__, "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["printable"] = printable
     standing = places(list(table["layer"]), weights.kinds)
     layers = [
         {"name": name, "summary": told.removeprefix(f"{name}: "), "cells": row, "panels": drawn.get(name, "")}
@@ -66,7 +71,7 @@ def page(
     ]
     null = [] if noise is None else [{"name": name, "cells": row} for name, row in zip(noise["layer"], cells(noise), strict=True)]
     used = [i for i, _ in enumerate(COLUMNS, 1) if any(row["cells"][i] for row in (*layers, *null))]
-    return environment.get_template("page.html").render(
+    return template("page.html").render(
         name=origin["network"],
         summary=summary,
         mean=lambda value, form: "unknown" if math.isnan(value) else form.format(value),

@@ -45,7 +45,7 @@ def places(names: Sequence[str], kinds: Mapping[str, str] | None = None) -> list
     names : sequence of str
         Names of the layers, in the order of the network.
     kinds : mapping of str to str, optional
-        `rmtlib.weights.Weights.kinds`, for layers whose name alone does not tell.
+        ``kinds`` of `rmtlib.Weights`, for layers whose name alone does not tell.
 
     Returns
     -------

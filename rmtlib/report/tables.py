@@ -23,7 +23,7 @@ def readable(table, heads: Sequence[str] | None = None):
     Returns
     -------
     pandas.io.formats.style.Styler
-        A column for each of `rmtlib.report.columns.COLUMNS` of which the table has a value, called by its head; its ``meaning``
+        A column for each of ``rmtlib.report.columns.COLUMNS`` of which the table has a value, called by its head; its ``meaning``
         says what it is.
 
     Raises

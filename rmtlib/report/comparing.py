@@ -1,0 +1,209 @@
+"""A comparison of two networks, or of the steps of a training, as a page, a table and JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .. import checks
+from ..comparison import Comparison, compare
+from ..files import write_atomically
+from ..layer_table import write_csv
+from ..pairs import checkpoints
+from ..weights import Weights, WeightsError, load_weights
+from .changes import COLUMNS, change_cells, change_statistics, change_trends, steps
+from .heatmap import heat_map
+from .origins import provenance
+from .outputs import output_files, plain
+from .page import template
+from .places import places
+from .source import find_network
+
+__all__ = ["ComparisonReport", "comparison_page", "find_tuned", "make_comparison"]
+
+SCHEMA = 1
+LIST = 12  # of what was left out is shown open
+
+
+@dataclass(frozen=True)
+class ComparisonReport:
+    """What `make_comparison` wrote and found.
+
+    Attributes
+    ----------
+    html, csv, json : pathlib.Path
+        The files.
+    comparison : Comparison
+        Of `rmtlib.compare`.
+    provenance : dict
+        ``base`` and ``tuned`` (a list, one a step) as `rmtlib.report.provenance` tells of a network; version, parameters, date
+        and time of both together.
+    """
+
+    html: Path
+    csv: Path
+    json: Path
+    comparison: Comparison
+    provenance: dict
+
+
+def make_comparison(
+    base: str,
+    tuned: str,
+    output="comparison",
+    *,
+    intruders: bool = False,
+    layers: str | None = None,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: bool = True,
+) -> ComparisonReport:
+    """Compare two networks and write a page, a table and a JSON file about it.
+
+    Parameters
+    ----------
+    base : str
+        As in `rmtlib.report.find_network`.
+    tuned : str
+        As in `find_tuned`.
+    output : path
+        The files are ``output`` with ``.html``, ``.csv`` and ``.json``; in a folder that exists, they are called ``comparison``.
+    intruders, layers, seed, workers, progress
+        As in `rmtlib.compare`.
+
+    Returns
+    -------
+    ComparisonReport
+
+    Raises
+    ------
+    ValueError
+        If a network cannot be read, they have no layer in common, an argument is wrong, or the files cannot be written there;
+        nothing is written then.
+
+    Notes
+    -----
+    The JSON is an object with ``schema`` (a number, which changes if a name does), ``provenance``, ``text`` (the first
+    paragraph), ``layers`` (rows of the table by the names of their columns, what could not be said is null), ``vectors`` (by
+    layer, the cosines and p-values of the top vectors if they were asked for), and ``left_out``.
+    """
+    checks.integer(seed, "seed", at_least=0)
+    before, after = find_network(base), find_tuned(tuned)
+    html, csv, as_json = output_files(output, "comparison")
+    began = time.monotonic()
+    found = compare(before, after, intruders, layers=layers, seed=seed, workers=workers, progress=progress)
+    parameters = {"intruders": intruders, "layers": layers, "seed": seed}
+    origin = _origin(base, tuned, before, after, parameters, time.monotonic() - began)
+    shown = comparison_page(found, before, origin, beside=(csv.name, as_json.name))
+    write_csv(found.table.to_dict("records"), {}, csv)
+    write_atomically(as_json, _json(found, origin))
+    write_atomically(html, shown.encode())
+    return ComparisonReport(html, csv, as_json, found, origin)
+
+
+def find_tuned(tuned: str) -> Weights | dict[str, Weights]:
+    """The tuned network that a name stands for, or the steps of its training.
+
+    Parameters
+    ----------
+    tuned : str
+        As in `rmtlib.report.find_network`; or a folder that is no network itself and holds checkpoints, files or folders whose
+        names end in numbers.
+
+    Returns
+    -------
+    Weights, or dict of str to Weights by the number of the step
+
+    Raises
+    ------
+    ValueError
+        If there is no such network, or it cannot be read.
+    """
+    try:
+        return find_network(tuned)
+    except WeightsError:
+        found = checkpoints(tuned)
+        if len(found) < 2:
+            raise
+    return {step: load_weights(path) for step, path in found.items()}
+
+
+def comparison_page(found: Comparison, base: Weights, origin: dict, *, beside: tuple[str, ...] = ()) -> str:
+    """The comparison as one page of HTML, without scripts, that asks nothing of another host.
+
+    Parameters
+    ----------
+    found : Comparison
+    base : Weights
+        What was compared with, for the kinds of its layers.
+    origin : dict
+        ``provenance`` of a `ComparisonReport`.
+    beside : tuple of str
+        Names of the files that lie beside the page.
+
+    Returns
+    -------
+    str
+        Of several steps, heat map, depth and numbers are those of the last one.
+    """
+    table = found.last
+    standing = places(list(table["layer"]), base.kinds)
+    rows = change_cells(table)
+    used = [i for i, _ in enumerate(COLUMNS, 1) if any(row[i] for row in rows)]
+    lines = [
+        {"name": name, "cells": row, "summary": told.removeprefix(f"{name}: "), "vectors": _vectors(found, name)}
+        for name, row, told in zip(table["layer"], rows, table["summary"], strict=True)
+    ]
+    return template("comparison.html").render(
+        base=origin["base"]["network"],
+        tuned=origin["tuned_name"],
+        text=found.text,
+        step=table["step"].iloc[0] if "step" in table else None,
+        heat=heat_map(standing, change_statistics(table), signed=True),
+        steps=steps(found.table),
+        trend=change_trends(table, standing),
+        columns=[(i, COLUMNS[i - 1]) for i in used],
+        layers=lines,
+        left_out=found.left_out,
+        open=len(found.left_out) <= LIST,
+        origin=origin,
+        beside=beside,
+    )
+
+
+def _vectors(found, name):
+    layer = found.layers.get(name)
+    if layer is None or layer.intruders is None:
+        return []
+    return list(zip(layer.intruders.cosines.tolist(), layer.intruders.pvalue.tolist(), strict=True))
+
+
+def _origin(base, tuned, before, after, parameters, seconds) -> dict:
+    networks = after if isinstance(after, dict) else {None: after}
+    kept = ("network", "files", "bytes", "sha256", "hashed")
+    sides = []
+    for step, network in ((None, before), *networks.items()):
+        name = base if network is before else tuned
+        told = provenance(network, Path(name).name or name, parameters, seconds)
+        sides.append({key: told[key] for key in kept} | ({} if step is None else {"step": step}))
+    shared = {key: value for key, value in told.items() if key not in kept}
+    return {"base": sides[0], "tuned": sides[1:], "tuned_name": sides[-1]["network"], **shared}
+
+
+def _json(found: Comparison, origin: dict) -> bytes:
+    vectors = {
+        name: {"cosines": layer.intruders.cosines, "pvalues": layer.intruders.pvalue}
+        for name, layer in found.layers.items()
+        if layer.intruders is not None
+    }
+    content = {
+        "schema": SCHEMA,
+        "provenance": origin,
+        "text": found.text,
+        "layers": found.table.to_dict("records"),
+        "vectors": vectors,
+        "left_out": [{"layer": name, "reason": why} for name, why in found.left_out],
+    }
+    return json.dumps(plain(content), indent=1, ensure_ascii=True, allow_nan=False).encode()
