@@ -63,6 +63,14 @@ def test_hashes_are_added_once():
     assert entry == "torch==2.0 \\\n    --hash=sha256:aa \\\n    --hash=sha256:00\n"
 
 
+def test_cpu_wheels_of_a_folder_are_hashed(tmp_path):
+    (tmp_path / "torch-2.0+cpu-cp311-linux.whl").write_bytes(b"abc")
+    (tmp_path / "torch-2.1+cpu-cp311-linux.whl").write_bytes(b"other")
+    assert lock.cpu_hashes("uv", str(tmp_path), "2.0") == [
+        "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    ]
+
+
 @pytest.mark.parametrize(("locked", "torch"), [("1", "torch==2.0 "), ("cpu", "torch==2.0+cpu ")])
 def test_a_locked_installation_takes_nothing_without_a_hash(locked, torch, tmp_path):
     command = ["make", "--dry-run", "install", f"LOCKED={locked}", f"VENV={tmp_path}"]

@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rmtlib.files import write_atomically
+from rmtlib.files import file_sha256, write_atomically
 
 ROOT = Path(__file__).parents[1]
 LOCK, CUDA = ROOT / "requirements-lock.txt", ROOT / "requirements-lock-cuda.txt"
@@ -52,13 +52,21 @@ def compiled(uv: str, *arguments: str, requirements: str = "") -> str:
     return subprocess.run(command, input=requirements, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+def cpu_hashes(uv: str, wheels: str, version: str) -> list[str]:
+    """Hashes of PyTorch's CPU wheels in a folder, or on a page that tells them."""
+    if Path(wheels).is_dir():
+        return [f"sha256:{file_sha256(file)}" for file in sorted(Path(wheels).glob(f"torch-{version}+cpu-*.whl"))]
+    return HASH.findall(compiled(uv, "--no-deps", "--find-links", wheels, "-", requirements=f"torch=={version}+cpu\n"))
+
+
 def main(uv: str, wheels: str, options: list[str]) -> None:
     found = entries(compiled(uv, *options, "requirements.txt"))
     found |= entries(compiled(uv, "--no-deps", *options, "requirements-models.txt"))
     torch = ENTRY.match(found["torch"])
     assert torch
-    cpu = compiled(uv, "--no-deps", "--find-links", wheels, "-", requirements=f"torch=={torch['version']}+cpu\n")
-    found["torch"] = with_hashes(found["torch"], HASH.findall(cpu))
+    if not (cpu := cpu_hashes(uv, wheels, torch["version"])):
+        sys.exit(f"{wheels} has no wheel of torch {torch['version']}+cpu whose hash is known")
+    found["torch"] = with_hashes(found["torch"], cpu)
     for file, part in zip((LOCK, CUDA), split(found), strict=True):
         write_atomically(file, (HEADER.format(file.name) + "".join(part[name] for name in sorted(part))).encode())
 
