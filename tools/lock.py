@@ -19,7 +19,7 @@ from rmtlib.files import file_sha256, write_atomically
 ROOT = Path(__file__).parents[1]
 LOCK, CUDA = ROOT / "requirements-lock.txt", ROOT / "requirements-lock-cuda.txt"
 TARGET = ["--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28", "--only-binary", ":all:"]
-PLAIN = ["--generate-hashes", "--no-header", "--no-annotate", "--no-strip-extras", "--no-emit-package", "rmtlib"]
+PLAIN = ["--generate-hashes", "--no-header", "--no-annotate", "--no-strip-extras"]
 ENTRY = re.compile(r"^(?P<name>[\w.-]+)(?:\[.*?\])?==(?P<version>\S+).*\n(?:^[ \t].*\n)*", re.M)
 OF_CUDA = re.compile(r"nvidia-|cuda-|triton$")
 HASH = re.compile(r"--hash=(\S+)")
@@ -60,7 +60,9 @@ def cpu_hashes(uv: str, wheels: str, version: str) -> list[str]:
 
 
 def main(uv: str, wheels: str, options: list[str]) -> None:
-    found = entries(compiled(uv, *options, "requirements.txt"))
+    # The library itself is installed from the checkout, and what it needs is pinned beside it.
+    book = (ROOT / "requirements.txt").read_text().replace("\n-e .\n", "\n")
+    found = entries(compiled(uv, *options, "-", requirements=book))
     found |= entries(compiled(uv, "--no-deps", *options, "requirements-models.txt"))
     torch = ENTRY.match(found["torch"])
     assert torch
