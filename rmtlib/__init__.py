@@ -23,7 +23,7 @@ from .unfolding import unfold
 from .weights import Layer, Weights, WeightsError, load_weights
 from .weights import pretrained as pretrained
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "BiwhitenError",

@@ -29,6 +29,12 @@ def test_registry_lists_every_file_with_its_hash():
     assert listed == there
 
 
+def test_readme_explains_every_file():
+    text = (DATA / "README.md").read_text()
+    names = {path.name if "runs" in path.parts else str(path.relative_to(DATA)) for path in DATA.rglob("*") if path.is_file()}
+    assert [name for name in sorted(names - {"README.md"}) if f"`{name}`" not in text] == []
+
+
 def test_data_stays_small():
     assert sum(path.stat().st_size for path in DATA.rglob("*") if path.is_file()) < 100e6
 

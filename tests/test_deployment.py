@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -57,3 +58,31 @@ def test_workflow_calls_verbs_of_the_makefile():
     verbs = set(" ".join(re.findall(r"^make ([a-z ]+)", commands, re.M)).split())
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
     assert {"test", "pdf", "notebooks"} <= verbs <= targets
+
+
+def test_actions_are_pinned_to_commits():
+    used = [
+        line.split("uses:")[1].strip()
+        for file in (ROOT / ".github" / "workflows").glob("*.yml")
+        for line in file.read_text().splitlines()
+        if "uses:" in line
+    ]
+    assert len(used) >= 4
+    assert [action for action in used if not re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v[\d.]+", action)] == []
+
+
+def test_newest_versions_are_tried_of_all_but_jupyter_book():
+    (step,) = re.findall(
+        r"run: (sed .*) requirements.txt > newest.txt", (ROOT / ".github" / "workflows" / "newest.yml").read_text()
+    )
+    newest = subprocess.run(f"{step} requirements.txt", shell=True, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert not re.search(r"\w==", newest)
+    assert "\njupyter-book<2\n" in newest
+    assert "\ntensorflow-cpu; sys_platform" in newest
+
+
+def test_the_page_of_the_package_has_no_relative_link_and_names_its_extras():
+    text = (ROOT / "PYPI.md").read_text()
+    assert re.findall(r"\]\((?!https://)", text) == []
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert [extra for extra in project["optional-dependencies"] if f"`{extra}`" not in text] == []

@@ -57,9 +57,25 @@ def test_pages_are_what_the_ledgers_say():
 
 
 def test_every_id_has_a_row_on_both_pages():
-    for file in scoreboard.PAGES.values():
+    for file in (scoreboard.PAGES["scoreboard"], scoreboard.PAGES["paper_index"]):
         ids = re.findall(r"^\| (?:\{ref\}`)?([A-Z][\w-]+)(?: <decides-[\w-]+>`)? \|", file.read_text(), re.M)
         assert sorted(ids) == sorted(set(PAPER) if file.stem == "scoreboard" else {id for id in PAPER if id[0] != "B"})
+
+
+def test_the_statement_has_every_id_once_in_the_row_of_its_verdict(book):
+    rows = [
+        line.strip("| ").split(" | ") for line in scoreboard.PAGES["reproducibility"].read_text().splitlines() if line[:1] == "|"
+    ]
+    placed = [(id, row[0]) for row in rows[2:] for cell in row[1:] for id in cell.split(", ") if id != "–"]
+    recorded = {id: entry["verdict"] for entries in LEDGERS.values() for id, entry in entries.items() if id in PAPER}
+    others = {id: "reproduced" if "test" in entry else "not tested here" for id, entry in PAPER.items() if id not in recorded}
+    assert sorted(placed) == sorted((recorded | others).items())
+    paper, ledgers = book
+    ledgers[scoreboard.chapter_of("C4", ledgers)]["C4"]["verdict"] = "inconclusive"
+    row = next(
+        line for line in scoreboard.statement("verdicts", paper, ledgers).splitlines() if line.startswith("| inconclusive")
+    )
+    assert ", C4" in row or " C4," in row
 
 
 def test_an_id_that_nobody_decides_is_found(book):

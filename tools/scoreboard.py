@@ -1,9 +1,10 @@
-"""Write the tables of the scoreboard and of the index of the paper from ``paper.toml`` and the ledgers of the chapters.
+"""Write the tables of the scoreboard, of the index of the paper and of the reproducibility statement.
 
 Usage: scoreboard.py [--check]
 
-In both pages everything between ``% table NAME`` and ``% end`` is written anew. With ``--check`` nothing is written: what differs
-is named with file and line, as are ids without a verdict, verdicts without an id, and the status is 1 if there is anything.
+They come from ``paper.toml`` and the ledgers of the chapters. In these pages everything between ``% table NAME`` and ``% end`` is
+written anew. With ``--check`` nothing is written: what differs is named with file and line, as are ids without a verdict and
+verdicts without an id, and the status is 1 if there is anything.
 """
 
 import re
@@ -18,7 +19,11 @@ from rmtlib.claims import VERDICTS, read_ledger
 from rmtlib.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
-PAGES = {"scoreboard": ROOT / "chapters" / "scoreboard.md", "paper_index": ROOT / "paper_index.md"}
+PAGES = {
+    "scoreboard": ROOT / "chapters" / "scoreboard.md",
+    "paper_index": ROOT / "paper_index.md",
+    "reproducibility": ROOT / "reproducibility.md",
+}
 TABLE = re.compile(r"^% table (?P<name>\w+)\n(?P<rows>.*?)^% end$", re.M | re.S)
 # Numbers of sections and figures need no mark.
 MARKED = re.compile(
@@ -185,9 +190,20 @@ def index(name: str, paper: Paper, ledgers: Ledgers) -> str:
     return table(["id", "in the paper", "here", "note"], [[*row, paper[row[0]].get("note", "–")] for row in rows])
 
 
+def statement(name: str, paper: Paper, ledgers: Ledgers) -> str:
+    """Identifiers by verdict, as the ledgers record it: a chapter that finds another one stops the build."""
+    columns = {"numbers and claims": "NC", "figures and tables": "FT", "equations": "E", "beyond the paper": "B"}
+
+    def cell(wanted: str, initials: str) -> str:
+        return ", ".join(id for id in paper if id[0] in initials and word(id, paper, ledgers) == wanted) or "–"
+
+    rows = [[wanted, *(cell(wanted, initials) for initials in columns.values())] for wanted in VERDICTS]
+    return table(["verdict", *columns], rows)
+
+
 def written(page: str, text: str, paper: Paper, ledgers: Ledgers) -> str:
     """The page with its tables as they should be."""
-    make = scoreboard if page == "scoreboard" else index
+    make = {"scoreboard": scoreboard, "paper_index": index, "reproducibility": statement}[page]
     return TABLE.sub(lambda m: f"% table {m['name']}\n\n{make(m['name'], paper, ledgers)}\n% end", text)
 
 
