@@ -15,7 +15,7 @@ import yaml
 
 from rmtlib.learning import Run, TrainingConfig
 
-from . import compression, directions, filtering, keep, linearized, motion, noise, rivals, small_damage, small_values
+from . import compression, directions, filtering, free_bands, keep, linearized, motion, noise, rivals, small_damage, small_values
 from .tables import replace_rows
 
 __all__ = [
@@ -58,6 +58,7 @@ STUDIES = {
     "compression": Study(compression.measure, partial(_rows, digits=6)),
     "directions": Study(directions.measure, partial(_rows, digits=5)),
     "filtering": Study(filtering.measure, partial(_rows, digits=6)),
+    "free_bands": Study(free_bands.measure, partial(_rows, digits=6)),
     "linearized": Study(linearized.measure, partial(_rows, digits=6, keys=("run", "layer"))),
     "motion": Study(motion.measure, lambda path, table, run, order: motion.write(path, table, run)),
     "rivals": Study(rivals.measure, partial(_rows, digits=6)),

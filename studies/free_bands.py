@@ -1,0 +1,89 @@
+"""Free addition put to the test: is a trained layer what its update makes of fresh noise? Bands over draws, and their null."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from rmtlib import checks
+from rmtlib.claims import Outcome
+from rmtlib.learning import Dataset, Run
+from rmtlib.runs import book_data
+
+from . import bulk_origin
+
+__all__ = ["judged", "measure", "read"]
+
+BAND = 0.025, 0.975
+STATISTICS = ("lower", "outliers")
+
+
+def measure(
+    run: Run, data: Dataset | None = None, *, layer: str = "dense2", draws: int = 200, turns: int = 20, rng=0
+) -> pd.DataFrame:
+    """A trained layer, and its update turned at random, within bands of fresh noise plus update.
+
+    Parameters
+    ----------
+    run : Run
+    data : Dataset, optional
+        As in the other studies; weights alone are looked at.
+    layer : str
+        Name of the layer.
+    draws : int
+        Of fresh noise, for the band of 95 %.
+    turns : int
+        Updates turned at random, which have to lie in the band but for chance.
+    rng : seed or numpy.random.Generator
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row, with ``run`` and ``layer``; for the mean square of the ``lower`` levels and the number of ``outliers``
+        (`studies.bulk_origin.statistics`) the trained value, that of the initial matrix (``_initial``), mean and ends of the band
+        (``_mean``, ``_low``, ``_high``), and how many of the ``turns`` lie in it (``_turned``).
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than 40 draws, which have no band of 95 %, or no turn.
+    """
+    draws, turns = checks.integer(draws, "draws", at_least=40), checks.integer(turns, "turns", at_least=1)
+    rng, origin = np.random.default_rng(rng), bulk_origin.of_run(run, layer)
+
+    def values(spectra):
+        return pd.DataFrame([bulk_origin.statistics(nu, origin) for nu in spectra])
+
+    fresh = values(origin.draw(rng) for _ in range(draws))
+    turned = values(bulk_origin.turned(origin, rng).trained_nu for _ in range(turns))
+    trained, start = values([origin.trained_nu]).loc[0], values([origin.start_nu]).loc[0]
+    row: dict[str, object] = {"run": run.name, "layer": layer, "draws": draws, "turns": turns}
+    for name in STATISTICS:
+        low, high = fresh[name].quantile(BAND[0]), fresh[name].quantile(BAND[1])
+        row |= {name: trained[name], f"{name}_initial": start[name], f"{name}_mean": fresh[name].mean()}
+        row |= {f"{name}_low": low, f"{name}_high": high, f"{name}_turned": int(turned[name].between(low, high).sum())}
+    return pd.DataFrame([row])
+
+
+def read() -> pd.DataFrame:
+    """The rows that `measure` found, as the data of the book hold them."""
+    return pd.read_csv(book_data() / "free_addition.csv")
+
+
+def judged(table: pd.DataFrame) -> Outcome:
+    """B-free-addition: whether trained values lie in their bands, and the share of the change that the prediction gives.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `measure`, a row a network.
+    """
+    within = {name: table[name].between(table[f"{name}_low"], table[f"{name}_high"]) for name in STATISTICS}
+    turned = sum(table[f"{name}_turned"].sum() for name in STATISTICS) / (len(STATISTICS) * table["turns"].sum())
+    change = table["lower"] - table["lower_initial"]
+    share = (table["lower_mean"] - table["lower_initial"]).sum() / change.sum()
+    says = (
+        f"in the band: lower levels of {within['lower'].sum()}, outliers of {within['outliers'].sum()} of {len(table)} networks; "
+        f"the prediction gives {share:.0%} of the change of the lower levels; updates turned at random in the band: {turned:.0%}"
+    )
+    return Outcome("reproduced" if all(column.all() for column in within.values()) else "not reproduced", says=says)
