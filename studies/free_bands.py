@@ -70,14 +70,15 @@ def read() -> pd.DataFrame:
     return pd.read_csv(book_data() / "free_addition.csv")
 
 
-def judged(table: pd.DataFrame) -> Outcome:
+def judged(table: pd.DataFrame | None = None) -> Outcome:
     """B-free-addition: whether trained values lie in their bands, and the share of the change that the prediction gives.
 
     Parameters
     ----------
-    table : pandas.DataFrame
-        Of `measure`, a row a network.
+    table : pandas.DataFrame, optional
+        Of `measure`, a row a network; by default what the data of the book hold.
     """
+    table = read() if table is None else table
     within = {name: table[name].between(table[f"{name}_low"], table[f"{name}_high"]) for name in STATISTICS}
     turned = sum(table[f"{name}_turned"].sum() for name in STATISTICS) / (len(STATISTICS) * table["turns"].sum())
     change = table["lower"] - table["lower_initial"]

@@ -51,7 +51,7 @@ def test_both_numbers_of_every_network_have_to_lie_in_their_bands(change, verdic
 
 
 def test_the_evidence_says_what_share_is_predicted():
-    says = str(free_bands.judged(pd.DataFrame([ROW])).says)
+    says = str(free_bands.judged(pd.DataFrame([ROW])).numbers["says"])
     assert "lower levels of 0, outliers of 0 of 1 networks" in says
     assert "50% of the change" in says
     assert "turned at random in the band: 98%" in says
