@@ -28,8 +28,9 @@ def main(arguments: list[str] | None = None) -> list[Path]:
     with tempfile.TemporaryDirectory() as copy:
         source = Path(copy) / "source"
         shutil.copytree(ROOT / "rmtlib", source / "rmtlib", ignore=shutil.ignore_patterns("__pycache__"))
-        for file in (ROOT / "pyproject.toml", ROOT / "LICENSE", HERE / "handout" / "README.md"):
+        for file in (ROOT / "pyproject.toml", ROOT / "LICENSE"):
             shutil.copy(file, source)
+        shutil.copy(HERE / "handout" / "README.md", source / "PYPI.md")
         wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", copy, str(source)]
         subprocess.run(wheel, check=True, cwd=copy)
         for built in Path(copy).glob("*.whl"):

@@ -154,7 +154,7 @@ def test_values_come_back_from_a_csv_as_they_were(tmp_path):
     rows = [
         {"layer": "'a", "shape": (3, 4), "levels": 3, "x": 0.1 + 0.2, "ok": True, "none": None, "up": np.inf, "missing": "=x"}
     ]
-    layer_table._write(rows, {"file": "f", "parameters": "p"}, tmp_path / "table.csv")
+    layer_table.write_csv(rows, {"file": "f", "parameters": "p"}, tmp_path / "table.csv")
     stamps = {"file": "f", "parameters": "p"}
     assert layer_table._resumed(tmp_path / "table.csv", ["'a"], stamps, dict) == {"'a": rows[0]}
 
@@ -186,14 +186,14 @@ import sys, time
 from rmtlib import layer_table
 from rmtlib.cli import main
 
-write = layer_table._write
+write = layer_table.write_csv
 
 def stop_here(rows, *args):
     write(rows, *args)
     print(len(rows), flush=True)
     time.sleep(60)
 
-layer_table._write = stop_here
+layer_table.write_csv = stop_here
 main(sys.argv[1:])
 """
 
