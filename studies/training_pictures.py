@@ -11,7 +11,7 @@ from rmtlib import figures
 from rmtlib.runs import Run, initial
 from rmtlib.vector import Drawing, Row, drawing, side_by_side, small_axes
 
-__all__ = ["history", "paths"]
+__all__ = ["alike", "apart", "history", "paths"]
 
 TRAINED, INITIAL, OTHER, LAW, BAND = (figures.COLORS[key] for key in ("trained", "initial", "other", "law", "band"))
 
@@ -87,6 +87,133 @@ def history(table: Mapping[str, Sequence[float]]) -> Row:
         drawing(left, alt="The cost of the training images falls with the epochs."),
         drawing(right, alt="The accuracies on training and test images rise with the epochs, that on test images less far."),
     )
+
+
+def apart(
+    trained: Mapping[str, rmtlib.LayerAnalysis],
+    start: rmtlib.LayerAnalysis,
+    vectors: Mapping[str, Sequence[rmtlib.PorterThomasTest]],
+) -> Row:
+    """What tells the regimes apart: columns a and d of the paper's figure 3.
+
+    Parameters
+    ----------
+    trained : mapping of str to LayerAnalysis
+        One layer of one network of each regime.
+    start : LayerAnalysis
+        The same layer before training.
+    vectors : mapping of str to sequence of PorterThomasTest
+        Tests of all networks of each regime.
+
+    Returns
+    -------
+    Row
+        A drawing with the spectra and one with the vectors, each with a panel a regime.
+    """
+    return side_by_side(_spectra(trained, start), _vectors(vectors))
+
+
+def _spectra(trained, start):
+    figure, axes = small_axes(3.4, 5.4, rows=len(trained))
+    top = 1.03 * max(layer.nu[-1] for layer in trained.values())
+    bins = np.linspace(0, top, 61)
+    told = []
+    for ax, (regime, layer) in zip(axes, trained.items(), strict=True):
+        ax.hist(start.nu, bins, color=INITIAL, alpha=0.4, ec="none")
+        ax.hist(layer.nu, bins, color=TRAINED, alpha=0.55, ec="none")
+        x = np.linspace(0, top, 600)
+        y = layer.bulk.pdf(x) * len(layer.nu) * bins[1]
+        ax.plot(x[y > 0], y[y > 0], "--", color=LAW, lw=1.2)
+        outside = layer.nu[layer.nu > layer.bulk.outlier_edge]
+        ax.plot(outside, np.full(len(outside), 11.0), "|", color=TRAINED, ms=8, mew=0.9)
+        ax.axvline(layer.bulk.outlier_edge, ymax=0.55, color=LAW, lw=0.8, ls=":")
+        words = f"{len(outside)} outliers" if len(outside) else "no outlier"
+        ax.text(0.98, 0.6, words, color=TRAINED, fontsize=10, fontweight="bold", ha="right", transform=ax.transAxes)
+        ax.set_title(regime, loc="left", fontweight="bold")
+        ax.set(xlim=(0, top), ylim=(0, 34), ylabel="levels")
+        told.append(f"{regime}: {words}")
+    axes[0].annotate("before training", (1.3, 20), (1.7, 29), color=INITIAL, fontsize=9, arrowprops=_arrow(INITIAL))
+    axes[-1].annotate("fitted bulk", (1.2, 19.5), (1.7, 28), fontsize=9, arrowprops=_arrow())
+    edge = trained[list(trained)[1]].bulk.outlier_edge
+    axes[1].annotate("edge of the noise", (edge, 16), (edge + 0.2, 27), fontsize=9, arrowprops=_arrow())
+    axes[-1].set_xlabel(r"singular value $\nu$")
+    return drawing(figure, alt=f"Spectra before and after training, one below the other. {'; '.join(told)}.")
+
+
+def _vectors(tests):
+    figure, axes = small_axes(3.4, 5.4, rows=len(tests))
+    told = []
+    for ax, (regime, own) in zip(axes, tests.items(), strict=True):
+        curves, m = np.array([test.moving_mean for test in own]), len(own[0].pvalue)
+        places, high = own[0].positions + 1, (own[0].band[1] - 0.5) / np.sqrt(len(own))
+        mean = curves.mean(axis=0)
+        below, above = mean < 0.5 - high, mean > 0.5 + high
+        ax.axhspan(0.5 - high, 0.5 + high, color=BAND, lw=0, zorder=0)
+        ax.plot(places, curves.T, color=TRAINED, lw=0.5, alpha=0.5)
+        ax.plot(places, mean, color=TRAINED, lw=1.8)
+        ax.plot(places[below], np.full(below.sum(), 0.03), "|", color=TRAINED, ms=6, mew=1)
+        if below.any():
+            ax.text(0.97 * m, 0.13, "not random", color=TRAINED, fontsize=9, fontweight="bold", ha="right")
+        if above.mean() > 0.5:
+            ax.text(0.45 * m, 0.83, "more Gaussian than noise", color=TRAINED, fontsize=9, fontweight="bold", ha="center")
+        if not (below | above).any():
+            ax.text(0.5 * m, 0.13, "all within the band of noise", fontsize=9, ha="center")
+        ax.set_title(regime, loc="left", fontweight="bold")
+        ax.set(xlim=(1, m), ylim=(0, 1), yticks=[0, 0.5, 1], xticks=[1, m // 4, m // 2, 3 * m // 4, m], ylabel="mean p")
+        told.append(
+            f"{regime}: {100 * below.mean():.0f} % of the curve below the band of noise, {100 * above.mean():.0f} % above it"
+        )
+    axes[-1].set_xlabel("singular value, smallest to largest")
+    return drawing(figure, alt=f"Mean p of singular vectors along the spectrum, one panel a regime. {'; '.join(told)}.")
+
+
+def alike(trained: Mapping[str, rmtlib.LayerAnalysis], start: rmtlib.LayerAnalysis, *, a: int = 15) -> Row:
+    """What is alike in all regimes and before training: columns b and c of the paper's figure 3.
+
+    Parameters
+    ----------
+    trained : mapping of str to LayerAnalysis
+    start : LayerAnalysis
+        The same layer before training.
+    a : int
+        Half window of the unfolding.
+
+    Returns
+    -------
+    Row
+        Two drawings: the spacings, and the number variance, each with all networks in one panel.
+    """
+    shown = [(start, INITIAL, "before training"), *((layer, TRAINED, regime) for regime, layer in trained.items())]
+    left, ax = small_axes()
+    x = np.linspace(0, 3.2, 200)
+    for layer, color, _ in shown:
+        s = np.sort(rmtlib.spacings(layer.xi))
+        ax.step(s, np.arange(1, len(s) + 1) / len(s), where="post", color=color, lw=1)
+    ax.plot(x, rmtlib.laws.wigner_surmise.cdf(x), "--", color=LAW)
+    ax.plot(x, rmtlib.laws.poisson_spacing.cdf(x), ":", color=LAW)
+    ax.annotate("Wigner surmise, and\nfour layers on it", (1.35, 0.76), (1.6, 0.45), fontsize=9, arrowprops=_arrow())
+    ax.annotate("if levels did not\nrepel each other", (0.33, 0.28), (0.05, 0.8), fontsize=9, arrowprops=_arrow())
+    ax.set(xlim=(0, 3.2), ylim=(0, 1.02), xlabel="spacing $s$ (mean spacings)", ylabel="share below $s$")
+    right, ax = small_axes()
+    L = start.number_variance.L
+    for layer, color, _ in shown:
+        ax.plot(L, layer.number_variance.values, color=color, lw=1)
+    ax.plot(L, rmtlib.laws.number_variance_goe(L), ":", color=LAW)
+    ax.plot(L, rmtlib.laws.number_variance_unfolded(L, a), "--", color=LAW)
+    ax.text(L[-1], rmtlib.laws.number_variance_goe(L)[-1] + 0.02, "exact law", fontsize=9, ha="right", va="bottom")
+    ax.text(L[-1], 0.35, "the law as the unfolding\nfilters it, and four layers", fontsize=9, ha="right")
+    ax.set(xlabel="length $L$ (mean spacings)", ylabel=r"number variance $\Sigma^2$", ylim=(0, None), xlim=(0, L[-1]))
+    return side_by_side(
+        drawing(
+            left,
+            alt="The distributions of spacings of four layers lie on the Wigner surmise, far from that of independent levels.",
+        ),
+        drawing(right, alt="The number variances of four layers scatter about the filtered law, below the exact one."),
+    )
+
+
+def _arrow(color=LAW):
+    return {"arrowstyle": "->", "lw": 0.9, "color": color}
 
 
 def _plain(axis):
