@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 
 import rmtlib
 from rmtlib import figures
 from rmtlib.runs import Run, initial
 from rmtlib.vector import Drawing, Row, drawing, side_by_side, small_axes
 
-__all__ = ["alike", "apart", "history", "paths"]
+__all__ = ["alike", "apart", "ends", "history", "paths", "ridges", "sweep"]
 
 TRAINED, INITIAL, OTHER, LAW, BAND = (figures.COLORS[key] for key in ("trained", "initial", "other", "law", "band"))
 
@@ -210,6 +212,120 @@ def alike(trained: Mapping[str, rmtlib.LayerAnalysis], start: rmtlib.LayerAnalys
         ),
         drawing(right, alt="The number variances of four layers scatter about the filtered law, below the exact one."),
     )
+
+
+def ridges(runs: Sequence[Run], layer: str = "dense2") -> Drawing:
+    """Spectra of one layer, one above the other, from the richest network to the laziest, with a stroke for each outlier.
+
+    Parameters
+    ----------
+    runs : sequence of Run
+        In the order of their laziness.
+    layer : str
+
+    Returns
+    -------
+    Drawing
+    """
+    spectra = [rmtlib.spectrum(rmtlib.load_weights(run)[layer].matrix, vectors=False) for run in runs]
+    edges = [rmtlib.fit_marchenko_pastur(s.nu, s.shape).outlier_edge for s in spectra]
+    top = 1.02 * max(s.nu[-1] for s in spectra)
+    bins = np.linspace(0, top, 81)
+    figure, ax = small_axes(3.8, 0.46 * len(runs) + 0.5)
+    told = []
+    for i, (run, s, edge) in enumerate(zip(runs, spectra, edges, strict=True)):
+        foot = len(runs) - 1 - i
+        height = np.histogram(s.nu, bins)[0]
+        ax.stairs(foot + 0.8 * height / height.max(), bins, baseline=foot, fill=True, color=TRAINED, alpha=0.55, lw=0)
+        outside = s.nu[s.nu > edge]
+        ax.plot(outside, np.full(len(outside), foot + 0.42), "|", color=TRAINED, ms=7, mew=0.9)
+        words = f"{len(outside)} outlier{'s' * (len(outside) != 1)}" if len(outside) else "no outlier"
+        ax.text(top, foot + 0.62, words, color=TRAINED, fontsize=9, fontweight="bold", ha="right", va="center")
+        told.append(f"alpha {run.config['laziness']:g}: {words}")
+    ax.set(xlim=(0, top), ylim=(-0.05, len(runs)), xlabel=r"singular value $\nu$", ylabel=r"laziness $\alpha$")
+    ax.set_yticks(range(len(runs)), [f"{run.config['laziness']:g}" for run in reversed(runs)])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+    return drawing(figure, alt=f"Spectra of one layer from rich to lazy, one above the other. {'; '.join(told)}.")
+
+
+def sweep(networks: pd.DataFrame) -> Row:
+    """Accuracies of networks and of their linearisations against laziness: the paper's figure 4.
+
+    Parameters
+    ----------
+    networks : pandas.DataFrame
+        Of `studies.laziness.sweep`.
+
+    Returns
+    -------
+    Row
+        A drawing for test images and one for training images; networks are crosses, linearisations circles.
+    """
+    means = 100 * networks.groupby("laziness").mean(numeric_only=True)
+    panels = []
+    for images, name in (("test", "test images"), ("train", "training images")):
+        figure, ax = small_axes(3.4, 2.8)
+        full, linear = means[f"{images}_accuracy"], means[f"linearized_{images}_accuracy"]
+        ax.fill_between(means.index, linear, full, color=BAND, alpha=0.6, lw=0)
+        for prefix, marker, color in (("", "x", TRAINED), ("linearized_", "o", OTHER)):
+            column = f"{prefix}{images}_accuracy"
+            ax.plot(means.index, means[column], lw=1.2, color=color)
+            ax.plot(networks["laziness"], 100 * networks[column], marker, ms=5, mfc="none", color=color, ls="none")
+        ax.set(xscale="log", xlabel=r"laziness $\alpha$", ylabel="accuracy (%)")
+        ax.set_xticks([0.3, 0.5, 1, 2.5, 5, 10], ["0.3", "0.5", "1", "2.5", "5", "10"])
+        ax.minorticks_off()
+        ax.set_title(name, loc="left")
+        first = means.index[0]
+        ax.text(first * 1.25, full.iloc[0] + 0.06 * np.ptp(linear), "the network", color=TRAINED, fontsize=9, va="bottom")
+        ax.text(first * 1.55, linear.iloc[0] + 0.1 * np.ptp(linear), "its linearisation", color=OTHER, fontsize=9)
+        ax.margins(y=0.12)
+        wide = (full - linear).iloc[[0, -1]]
+        alt = (
+            f"Accuracy on {name}: the gap between network and linearisation is {wide.iloc[0]:.0f} points for the richest network"
+        )
+        panels.append(drawing(figure, alt=f"{alt} and {wide.iloc[1]:.0f} for the laziest."))
+    return side_by_side(*panels)
+
+
+def ends(table: pd.DataFrame, *, bound: float = 0.40) -> Row:
+    """Mean p of the vectors at both ends of the spectrum, of several readings of one recipe, with and without sizes of neurons.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Rows by reading, regime and ``"large"`` or ``"small"`` end; ``sd`` is the standard deviation that noise gives a mean
+        of its number of vectors, every other column is a mean p by its label.
+    bound : float
+        Below which a mean is a dip.
+
+    Returns
+    -------
+    Row
+        A drawing for each end, with a panel for each regime; the bars hold 90 % of noise.
+    """
+    readings, regimes = (list(table.index.unique(level)) for level in (0, 1))
+    kinds = [column for column in table if column != "sd"]
+    styles = [("o", TRAINED, TRAINED), ("o", TRAINED, "none"), ("x", OTHER, None)]
+    names = ["\n".join(textwrap.wrap(name, 16)) for name in readings]
+    panels = []
+    for end in ("large", "small"):
+        figure, axes = small_axes(3.4, 6.2, rows=len(regimes))
+        for ax, regime in zip(axes, regimes, strict=True):
+            own = table.xs((regime, end), level=(1, 2))
+            places = [readings.index(name) for name in own.index]
+            ax.barh(places, 3.29 * own["sd"], left=0.5 - 1.645 * own["sd"], height=0.75, color=BAND, ec="none")
+            for kind, (marker, color, face) in zip(kinds, styles, strict=True):
+                ax.plot(own[kind], places, marker, ls="none", ms=6, color=color, mfc=face)
+            ax.axvline(bound, color=LAW, lw=0.8, ls="--")
+            ax.set(xlim=(-0.03, 1), xticks=[0, 0.5, 1], ylim=(len(readings) - 0.5, -0.5))
+            ax.set_yticks(range(len(readings)), names)
+            ax.set_title(f"{regime}, {end} end", loc="left")
+        axes[-1].set_xlabel("mean p")
+        dips = int((table.xs(end, level=2)["as it is"] < bound).sum())
+        told = f"{dips} of {len(readings) * len(regimes)} lie below {bound:g} as they are"
+        panels.append(drawing(figure, alt=f"Mean p of the vectors at the {end} end, by regime and reading; {told}."))
+    return side_by_side(*panels)
 
 
 def _arrow(color=LAW):
