@@ -13,7 +13,9 @@ from rmtlib import figures
 from rmtlib.runs import Run, initial
 from rmtlib.vector import Drawing, Row, drawing, side_by_side, small_axes
 
-__all__ = ["alike", "apart", "ends", "history", "paths", "ridges", "sweep"]
+from .layers import LevelStatistics
+
+__all__ = ["alike", "apart", "ends", "exponents", "filters", "history", "levels", "paths", "ridges", "sweep", "vectors"]
 
 TRAINED, INITIAL, OTHER, LAW, BAND = (figures.COLORS[key] for key in ("trained", "initial", "other", "law", "band"))
 
@@ -326,6 +328,143 @@ def ends(table: pd.DataFrame, *, bound: float = 0.40) -> Row:
         told = f"{dips} of {len(readings) * len(regimes)} lie below {bound:g} as they are"
         panels.append(drawing(figure, alt=f"Mean p of the vectors at the {end} end, by regime and reading; {told}."))
     return side_by_side(*panels)
+
+
+def filters(W, size: int, count: int = 4) -> Drawing:
+    """The strongest filters of a first convolution as images, and each as a row of its matrix.
+
+    Parameters
+    ----------
+    W : array of shape (filters, 3 * size**2)
+        Rows: three colours, each ``size`` times ``size`` pixels.
+    size : int
+    count : int
+        How many filters.
+
+    Returns
+    -------
+    Drawing
+    """
+    import matplotlib.pyplot as plt
+
+    rows = np.asarray(W)[np.argsort(np.linalg.norm(W, axis=1))[::-1][:count]]
+    scale = np.abs(rows).max()
+    figure, axes = plt.subplots(
+        count, 2, figsize=(3.8, 0.52 * count + 0.3), width_ratios=[1, 6], layout="constrained", squeeze=False
+    )
+    for (image, strip), row in zip(axes, rows, strict=True):
+        image.imshow(0.5 + row.reshape(3, size, size).transpose(1, 2, 0) / (2 * scale), interpolation="nearest")
+        strip.imshow(row[None], cmap="gray", vmin=-scale, vmax=scale, aspect="auto", interpolation="nearest")
+        for ax in (image, strip):
+            ax.axis("off")
+    axes[0, 0].set_title("filter", fontsize=9)
+    axes[0, 1].set_title(f"its {W.shape[1]} weights as a row: red, green, blue", fontsize=9, loc="left")
+    alt = f"{count} filters as small colour images, stripes and blobs of colour, and beside each the row of {W.shape[1]} grey values it becomes."
+    return drawing(figure, alt=alt)
+
+
+def levels(found: Mapping[str, tuple[LevelStatistics, LevelStatistics]], *, a: int = 15) -> Row:
+    """Spacings and number variance of layers before and after training: panels of the paper's figure 1.
+
+    Parameters
+    ----------
+    found : mapping of str to (LevelStatistics, LevelStatistics)
+        By the title of a panel: the initial and the trained layer.
+    a : int
+        Half window of the unfolding.
+
+    Returns
+    -------
+    Row
+        Two drawings a layer.
+    """
+    panels = []
+    for title, (start, end) in found.items():
+        left, ax = small_axes()
+        x = np.linspace(0, 3.2, 200)
+        ax.hist(np.diff(end.xi), np.linspace(0, 3.2, 21), density=True, color=TRAINED, alpha=0.55, ec="none")
+        ax.plot(x, rmtlib.laws.wigner_surmise.pdf(x), "--", color=LAW)
+        ax.annotate("Wigner surmise", (1.45, 0.58), (1.75, 0.75), fontsize=9, arrowprops=_arrow())
+        ax.set(xlim=(0, 3.2), ylim=(0, 1), xlabel="spacing $s$ (mean spacings)", ylabel="density")
+        ax.set_title(title, loc="left")
+        right, ax = small_axes()
+        ax.plot(end.L, start.number_variance, color=INITIAL, lw=1.4)
+        ax.plot(end.L, end.number_variance, color=TRAINED, lw=1.8)
+        exact = rmtlib.laws.number_variance_goe(end.L)
+        ax.plot(end.L, exact, ":", color=LAW)
+        ax.plot(end.L, rmtlib.laws.number_variance_unfolded(end.L, a), "--", color=LAW)
+        ax.text(end.L[-1], exact[-1] + 0.03, "exact law", fontsize=9, ha="right", va="bottom")
+        ax.text(0.97, 0.29, "trained", color=TRAINED, fontsize=9, fontweight="bold", ha="right", transform=ax.transAxes)
+        ax.text(0.97, 0.18, "before training", color=INITIAL, fontsize=9, fontweight="bold", ha="right", transform=ax.transAxes)
+        ax.text(0.97, 0.07, "dashed: filtered law", fontsize=9, ha="right", transform=ax.transAxes)
+        ax.set(xlabel="length $L$ (mean spacings)", ylabel=r"number variance $\Sigma^2$", xlim=(0, end.L[-1]), ylim=(0, None))
+        ax.set_title(title, loc="left")
+        panels += [
+            drawing(left, alt=f"{title}: a histogram of {len(end.xi) - 1} spacings that follows the Wigner surmise."),
+            drawing(
+                right, alt=f"{title}: number variance before and after training, near the filtered law and below the exact one."
+            ),
+        ]
+    return side_by_side(*panels, across=2)
+
+
+def vectors(tests: Mapping[str, tuple[rmtlib.PorterThomasTest, rmtlib.PorterThomasTest]]) -> Row:
+    """Moving mean of the p of singular vectors before and after training: panels of the paper's figure 2.
+
+    Parameters
+    ----------
+    tests : mapping of str to (PorterThomasTest, PorterThomasTest)
+        By the title of a panel: of the initial and of the trained layer.
+
+    Returns
+    -------
+    Row
+        A drawing a layer.
+    """
+    panels = []
+    for title, (start, end) in tests.items():
+        figure, ax = small_axes(2.9, 2.5)
+        ax.axhspan(*end.band, color=BAND, lw=0, zorder=0)
+        ax.plot(start.positions + 1, start.moving_mean, color=INITIAL, lw=1.2)
+        ax.plot(end.positions + 1, end.moving_mean, color=TRAINED, lw=1.8)
+        ax.plot(end.positions[-1] + 1, end.moving_mean[-1], "o", color=TRAINED, ms=4)
+        ax.set(xlim=(1, len(end.pvalue)), ylim=(0, 1), yticks=[0, 0.5, 1], xlabel="smallest to largest", ylabel="mean p")
+        ax.text(0.04, 0.93, "before training", color=INITIAL, fontsize=9, fontweight="bold", va="top", transform=ax.transAxes)
+        ax.text(0.04, 0.07, "trained", color=TRAINED, fontsize=9, fontweight="bold", transform=ax.transAxes)
+        ax.set_title(title, loc="left")
+        last = f"the trained curve ends at {end.moving_mean[-1]:.2f}, the initial one at {start.moving_mean[-1]:.2f}"
+        panels.append(drawing(figure, alt=f"{title}: mean p of the vectors along the spectrum; {last}."))
+    return side_by_side(*panels)
+
+
+def exponents(table: pd.DataFrame) -> Drawing:
+    """Test accuracy against the exponent of a layer, in standard deviations from that of noise.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `studies.exponents.of_runs`.
+
+    Returns
+    -------
+    Drawing
+    """
+    figure, ax = small_axes(3.8, 2.8)
+    ax.axvspan(-2, 2, color=BAND, lw=0)
+    side = np.sign(np.log(table["laziness"]))
+    for name, kind, marker in (
+        (r"rich, $\alpha < 1$", -1, "v"),
+        (r"typical, $\alpha = 1$", 0, "o"),
+        (r"lazy, $\alpha > 1$", 1, "s"),
+    ):
+        x, y = (table.loc[side == kind, column] for column in ("above noise", "test accuracy, %"))
+        ax.plot(x, y, marker, color=TRAINED, mfc="none", ls="none", ms=5)
+        ax.text(x.mean(), y.min() - 1, name, fontsize=9, color=TRAINED, va="top", ha="center")
+    ax.margins(0.08)
+    ax.text(1.9, ax.get_ylim()[0] + 0.5, "as in noise", fontsize=9, ha="right")
+    ax.set(xlabel="exponent, in standard deviations from noise", ylabel="test accuracy (%)")
+    alt = "Rich networks lie to the left and high, lazy ones within the band of noise and low; within one laziness there is no trend."
+    return drawing(figure, alt=alt)
 
 
 def _arrow(color=LAW):
