@@ -359,7 +359,7 @@ def filters(W, size: int, count: int = 4) -> Drawing:
             ax.axis("off")
     axes[0, 0].set_title("filter", fontsize=9)
     axes[0, 1].set_title(f"its {W.shape[1]} weights as a row: red, green, blue", fontsize=9, loc="left")
-    alt = f"{count} filters as small colour images, stripes and blobs of colour, and beside each the row of {W.shape[1]} grey values it becomes."
+    alt = f"{count} filters as small colour images; beside each the row of {W.shape[1]} grey values that it becomes."
     return drawing(figure, alt=alt)
 
 
@@ -463,7 +463,7 @@ def exponents(table: pd.DataFrame) -> Drawing:
     ax.margins(0.08)
     ax.text(1.9, ax.get_ylim()[0] + 0.5, "as in noise", fontsize=9, ha="right")
     ax.set(xlabel="exponent, in standard deviations from noise", ylabel="test accuracy (%)")
-    alt = "Rich networks lie to the left and high, lazy ones within the band of noise and low; within one laziness there is no trend."
+    alt = "Rich networks lie to the left and high, lazy ones within the band of noise; within one laziness there is no trend."
     return drawing(figure, alt=alt)
 
 
