@@ -15,7 +15,21 @@ from rmtlib.vector import Drawing, Row, drawing, side_by_side, small_axes
 
 from .layers import LevelStatistics
 
-__all__ = ["alike", "apart", "ends", "exponents", "filters", "history", "levels", "paths", "ridges", "sweep", "vectors"]
+__all__ = [
+    "alike",
+    "apart",
+    "ends",
+    "exponents",
+    "filters",
+    "history",
+    "levels",
+    "leaving",
+    "paths",
+    "ridges",
+    "river",
+    "sweep",
+    "vectors",
+]
 
 TRAINED, INITIAL, OTHER, LAW, BAND = (figures.COLORS[key] for key in ("trained", "initial", "other", "law", "band"))
 
@@ -465,6 +479,89 @@ def exponents(table: pd.DataFrame) -> Drawing:
     ax.set(xlabel="exponent, in standard deviations from noise", ylabel="test accuracy (%)")
     alt = "Rich networks lie to the left and high, lazy ones within the band of noise; within one laziness there is no trend."
     return drawing(figure, alt=alt)
+
+
+def river(nu, outliers: int) -> Drawing:
+    """Every level of a layer over the epochs of its training, and those that leave the bulk.
+
+    Parameters
+    ----------
+    nu : array of shape (epochs + 1, m)
+        Singular values, ascending; the first row is the initial matrix.
+    outliers : int
+        How many of the largest end beyond the bulk.
+
+    Returns
+    -------
+    Drawing
+    """
+    figure, ax = small_axes(4.0, 3.2)
+    epochs, bulk = np.arange(len(nu)), nu.shape[1] - outliers
+    drawn = epochs[(epochs <= 20) | (epochs % 10 == 0)]
+    ax.plot(drawn, nu[drawn, :bulk:8], color=INITIAL, lw=0.5, alpha=0.6)
+    ax.plot(drawn, nu[drawn, bulk:], color=TRAINED, lw=0.8)
+    ax.axhline(nu[0, -1], color=LAW, lw=1, ls="--")
+    ax.text(epochs[-1], nu[0, -1] - 0.06, "largest before training", fontsize=9, va="top", ha="right")
+    words = {"fontsize": 10, "fontweight": "bold"}
+    ax.text(0.1, 0.75 * nu[-1, -1], f"{outliers} leave the bulk", color=TRAINED, **words)
+    ax.text(0.1, 0.4 * nu[0, -1], f"{bulk} stay, and rise together", color=INITIAL, **words)
+    _epochs(ax, epochs[-1])
+    ax.set(ylabel=r"singular value $\nu$", ylim=(0, None))
+    alt = f"Lines of singular values over the epochs. {outliers} rise from the bulk in the first epochs and settle above the largest initial one"
+    return drawing(figure, alt=f"{alt}; the others stay below and all rise a little.")
+
+
+def leaving(outliers, curves: Mapping[str, np.ndarray], band: tuple[float, float]) -> Row:
+    """How many levels have left the bulk, and whether vectors are random, over the epochs of a training.
+
+    Parameters
+    ----------
+    outliers : array of shape (epochs + 1,)
+    curves : mapping of str to array of shape (epochs + 1, k)
+        Moving means of the p of the ``"input"`` and ``"output"`` vectors along the spectrum.
+    band : tuple of float
+        That holds a whole curve of noise.
+
+    Returns
+    -------
+    Row
+        Three drawings: the outliers, and the p of the vectors of the largest and of the smallest singular values.
+    """
+    epochs = np.arange(len(outliers))
+    figure, ax = small_axes(2.9, 2.5)
+    ax.plot(epochs, outliers, color=TRAINED)
+    half = int(np.argmax(outliers >= outliers[-1] / 2))
+    ax.plot(half, outliers[half], "o", color=TRAINED, ms=5)
+    ax.text(half * 1.25, outliers[half], f"half are out\nafter epoch {half}", fontsize=9, va="top")
+    _epochs(ax, epochs[-1])
+    ax.set(ylabel="outliers", ylim=(0, None))
+    ax.set_title("levels leave", loc="left")
+    panels = [drawing(figure, alt=f"Outliers over the epochs: half of the final {outliers[-1]} are out after epoch {half}.")]
+    for place, name in ((-1, "largest"), (0, "smallest")):
+        figure, ax = small_axes(2.9, 2.5)
+        ax.axhspan(*band, color=BAND, lw=0)
+        for space, color, up in (("input", OTHER, 0.9), ("output", TRAINED, 0.8)):
+            ax.plot(epochs, curves[space][:, place], color=color)
+            ax.text(epochs[-1], up, space, color=color, fontsize=9, fontweight="bold", ha="right")
+        _epochs(ax, epochs[-1])
+        ax.set(ylabel="mean p of fifteen", ylim=(0, 1), yticks=[0, 0.5, 1])
+        ax.set_title(f"vectors, {name}", loc="left")
+        last = f"input {curves['input'][-1, place]:.2f} and output {curves['output'][-1, place]:.2f}"
+        panels.append(
+            drawing(
+                figure,
+                alt=f"Mean p of the vectors of the {name} singular values over the epochs, with the band of noise; last {last}.",
+            )
+        )
+    return side_by_side(*panels)
+
+
+def _epochs(ax, last):
+    ax.set_xscale("symlog", linthresh=1)
+    ticks = [tick for tick in (0, 1, 10, 100) if tick <= last]
+    ax.set_xticks(ticks, [str(tick) for tick in ticks])
+    ax.minorticks_off()
+    ax.set(xlabel="epoch", xlim=(0, last))
 
 
 def _arrow(color=LAW):
