@@ -13,20 +13,26 @@ from rmtlib import figures
 from rmtlib.runs import Run, initial
 from rmtlib.vector import Drawing, Row, drawing, side_by_side, small_axes
 
+from .bulk_origin import Origin, difference, turned
 from .layers import LevelStatistics
 
 __all__ = [
+    "alignment",
     "alike",
     "apart",
+    "apart_from_law",
+    "counts",
     "ends",
     "exponents",
     "filters",
+    "growth",
     "history",
-    "levels",
     "leaving",
+    "levels",
     "paths",
     "ridges",
     "river",
+    "sum_of_two",
     "sweep",
     "vectors",
 ]
@@ -507,7 +513,9 @@ def river(nu, outliers: int) -> Drawing:
     ax.text(0.1, 0.4 * nu[0, -1], f"{bulk} stay, and rise together", color=INITIAL, **words)
     _epochs(ax, epochs[-1])
     ax.set(ylabel=r"singular value $\nu$", ylim=(0, None))
-    alt = f"Lines of singular values over the epochs. {outliers} rise from the bulk in the first epochs and settle above the largest initial one"
+    alt = (
+        f"Lines of singular values over the epochs. {outliers} rise in the first epochs and settle above the largest initial one"
+    )
     return drawing(figure, alt=f"{alt}; the others stay below and all rise a little.")
 
 
@@ -554,6 +562,166 @@ def leaving(outliers, curves: Mapping[str, np.ndarray], band: tuple[float, float
             )
         )
     return side_by_side(*panels)
+
+
+def sum_of_two(origin: Origin, *, corner: int = 48) -> Row:
+    """Initial matrix, update and their sum, each as an image and by its singular values.
+
+    Parameters
+    ----------
+    origin : Origin
+    corner : int
+        Rows and columns of the images.
+
+    Returns
+    -------
+    Row
+        Three drawings; the third has the law of noise plus update.
+    """
+    import matplotlib.pyplot as plt
+
+    top, scale = 1.02 * origin.trained_nu[-1], 3 * origin.sigma
+    bins = np.linspace(0, top, 51)
+    parts = (
+        ("the initial noise", origin.start, origin.start_nu, INITIAL),
+        ("plus an update", origin.update, origin.update_nu, OTHER),
+        ("is the trained layer", origin.start + origin.update, origin.trained_nu, TRAINED),
+    )
+    panels = []
+    for title, matrix, nu, color in parts:
+        figure, (image, ax) = plt.subplots(2, 1, figsize=(2.7, 4.4), height_ratios=[1.25, 1], layout="constrained")
+        image.imshow(matrix[:corner, :corner], cmap="gray", vmin=-scale, vmax=scale, interpolation="nearest")
+        image.axis("off")
+        image.set_title(title, fontsize=11, fontweight="bold", color=color)
+        ax.hist(nu, bins, color=color, alpha=0.55, ec="none")
+        ax.set(xlim=(0, top), ylim=(0, 60), xlabel=r"singular value $\nu$", ylabel="levels")
+        ax.tick_params(labelsize=8.5)
+        if color == TRAINED:
+            ax.plot((bins[1:] + bins[:-1]) / 2, len(nu) * np.diff(origin.law.cdf(bins)), "--", color=LAW)
+            ax.annotate("the law of the sum,\nnothing fitted", (0.45 * top, 7), (0.36 * top, 34), fontsize=9, arrowprops=_arrow())
+        alt = f"{title}: an image of {corner} rows and columns, above a histogram of its singular values up to {nu[-1]:.1f}."
+        panels.append(drawing(figure, alt=alt))
+    return side_by_side(*panels)
+
+
+def counts(origin: Origin, *, lowest: float = 1.4) -> Drawing:
+    """How many levels lie above a value: before and after training, by the law of noise plus update, and with alignment."""
+    figure, ax = small_axes(4.0, 2.7)
+    m, nu, start = len(origin.trained_nu), origin.trained_nu, origin.start_nu
+    above, x = m - np.arange(m), np.linspace(lowest, nu[-1], 300)
+    ax.plot(nu[nu >= lowest], above[nu >= lowest], color=TRAINED, lw=2)
+    ax.plot(start[start >= lowest], above[start >= lowest], color=INITIAL, lw=2)
+    ax.plot(x, m * origin.law.sf(x), "--", color=LAW)
+    ax.plot(x, m * origin.aligned_law.sf(x), ":", color=LAW, lw=1.6)
+    ax.set(xlim=(lowest, nu[-1]), ylim=(0, None), xlabel=r"singular value $\nu$", ylabel=r"levels above $\nu$")
+    ax.text(start[-1] + 0.05, 4, "before training", color=INITIAL, fontsize=9, fontweight="bold")
+    place = lowest + 0.3 * (nu[-1] - lowest)
+    high, low = m - np.searchsorted(nu, place), m * float(origin.law.sf(place - 0.25))
+    look = {"fontsize": 9, "ha": "left"}
+    words = "trained, and the law\nwith alignment (dotted)"
+    ax.annotate(words, (place, high), (place + 0.1, high + 55), color=TRAINED, arrowprops=_arrow(TRAINED), **look)
+    ax.annotate("noise plus update\n(dashed)", (place - 0.25, low), (place + 0.5, low - 20), arrowprops=_arrow(), **look)
+    alt = (
+        "Numbers of levels above a value. The trained curve lies above the dashed law of noise plus update and on the dotted one"
+    )
+    return drawing(figure, alt=f"{alt}, all far beyond the initial one.")
+
+
+def apart_from_law(origins: Mapping[str, Origin], *, draws: int = 10, rng=0) -> Row:
+    """Share of the levels below a value, minus the law of noise plus update.
+
+    Parameters
+    ----------
+    origins : mapping of str to Origin
+        By the title of a panel.
+    draws : int
+        Of fresh noise, which make the band.
+    rng : seed
+
+    Returns
+    -------
+    Row
+        A drawing an origin.
+    """
+    panels = []
+    for title, origin in origins.items():
+        own = np.random.default_rng(rng)
+        band = 100 * np.array([difference(origin.draw(own), origin.law) for _ in range(draws)])
+        turned_nu, nu = turned(origin, own).trained_nu, origin.trained_nu
+        figure, ax = small_axes(2.9, 2.6)
+        ax.fill_between(origin.law.levels, band.min(0), band.max(0), color=BAND, lw=0)
+        ax.plot(turned_nu, 100 * difference(turned_nu, origin.law), color=INITIAL, lw=1)
+        ax.plot(nu, 100 * difference(nu, origin.law), color=TRAINED, lw=1.8)
+        ax.plot(nu, 100 * difference(nu, origin.aligned_law), "--", color=TRAINED, lw=1)
+        ax.set(xlabel=r"singular value $\nu$", ylabel="share minus law (points)", ylim=(-3.6, 1))
+        ax.set_title(title, loc="left")
+        if len(panels) == len(origins) - 1:
+            words = (("trained", TRAINED), ("turned", INITIAL), ("dashed: with alignment", TRAINED), ("band: fresh noise", LAW))
+            for i, (word, color) in enumerate(words):
+                ax.text(0.04, 0.36 - 0.1 * i, word, color=color, fontsize=9, transform=ax.transAxes)
+        far = 100 * np.abs(difference(nu, origin.law)).max()
+        panels.append(
+            drawing(figure, alt=f"{title}: the trained curve is up to {far:.1f} points from the law, the others stay near zero.")
+        )
+    return side_by_side(*panels)
+
+
+def alignment(table: pd.DataFrame, *, seeds: int) -> Drawing:
+    """Component of the initial matrix along the directions of the update, by their rank.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `studies.bulk_origin.alignments`: a column a regime.
+    seeds : int
+        Networks that each is the mean of.
+
+    Returns
+    -------
+    Drawing
+        The band holds 95 % of means where the update does not know the noise.
+    """
+    figure, ax = small_axes(3.8, 2.8)
+    rank, high = np.arange(1, len(table) + 1), 1.96 / np.sqrt(seeds)
+    ax.axhspan(-high, high, color=BAND, lw=0)
+    for name, width in zip(table, (2.2, 1.4, 0.8), strict=False):
+        ax.plot(rank, table[name], color=TRAINED, lw=width)
+        up = -1.3 if name == table.columns[0] else 0.5
+        ax.text(1.1, table[name].iloc[0] + up, name, color=TRAINED, fontsize=9, fontweight="bold")
+    ax.set(xscale="log", xlim=(1, len(table)), xlabel="direction of the update, strongest first", ylabel=r"$a_k / \sigma$")
+    ax.text(rank[-1] * 0.9, -2.4, "band: if the update did not know the noise", fontsize=9, ha="right", va="center")
+    ax.set_xticks([1, 10, 100], ["1", "10", "100"])
+    alt = "Curves that begin far above the band of chance at the strongest directions and fall into it towards the weakest"
+    return drawing(figure, alt=f"{alt}: {', '.join(table)}.")
+
+
+def growth(table: pd.DataFrame) -> Drawing:
+    """By how much the lower levels grew against laziness, and what the two laws say.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        By laziness: ``trained``, ``predicted`` and ``with alignment``, in per cent.
+
+    Returns
+    -------
+    Drawing
+    """
+    figure, ax = small_axes(3.8, 2.8)
+    for column, look in (("trained", "o-"), ("predicted", "--"), ("with alignment", ":")):
+        ax.plot(table.index, table[column], look, color=TRAINED if column == "trained" else LAW, ms=4)
+    ax.axhline(0, color=LAW, lw=0.6)
+    ax.set(xscale="log", xlabel=r"laziness $\alpha$", ylabel="growth of lower levels (%)")
+    ax.set_yscale("symlog", linthresh=1)
+    ax.yaxis.set_major_formatter("{x:g}")
+    ax.set_xticks([0.3, 1, 2.5, 10], ["0.3", "1", "2.5", "10"])
+    ax.minorticks_off()
+    ax.text(table.index[1] * 1.1, table["trained"].iloc[1] * 1.2, "trained; with alignment (dotted)", color=TRAINED, fontsize=9)
+    ax.text(table.index[3] * 0.95, table["predicted"].iloc[3] * 0.55, "noise plus\nupdate", fontsize=9, ha="right", va="top")
+    return drawing(
+        figure,
+        alt="Growth falls with laziness. The law with alignment follows it everywhere; noise plus update alone falls away.",
+    )
 
 
 def _epochs(ax, last):
