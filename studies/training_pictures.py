@@ -21,6 +21,7 @@ __all__ = [
     "alike",
     "apart",
     "apart_from_law",
+    "bulks",
     "counts",
     "ends",
     "exponents",
@@ -35,6 +36,7 @@ __all__ = [
     "sum_of_two",
     "sweep",
     "vectors",
+    "walking",
 ]
 
 TRAINED, INITIAL, OTHER, LAW, BAND = (figures.COLORS[key] for key in ("trained", "initial", "other", "law", "band"))
@@ -721,6 +723,81 @@ def growth(table: pd.DataFrame) -> Drawing:
     return drawing(
         figure,
         alt="Growth falls with laziness. The law with alignment follows it everywhere; noise plus update alone falls away.",
+    )
+
+
+def walking(walk, paths) -> Row:
+    """A matrix whose entries walk at random: some entries, its singular values, and the variance of an entry.
+
+    Parameters
+    ----------
+    walk : array of shape (steps, n, m)
+        The matrix after each step of variance one.
+    paths : array of shape (steps, m)
+        Its singular values.
+
+    Returns
+    -------
+    Row
+        Three drawings.
+    """
+    steps = np.arange(1, len(walk) + 1)
+    some, ax = small_axes(2.9, 2.5)
+    ax.plot(steps[::2], walk.reshape(len(walk), -1)[::2, :12], color=INITIAL, lw=0.7)
+    ax.set(xlabel="step", ylabel="twelve entries", xlim=(0, len(walk)))
+    ax.set_title("entries walk at random", loc="left")
+    all_levels, ax = small_axes(2.9, 2.5)
+    ax.plot(steps[::2], paths[::2], color=INITIAL, lw=0.8)
+    ax.set(xlabel="step", ylabel=r"singular values $\nu$", xlim=(0, len(walk)), ylim=(0, None))
+    ax.set_title("levels spread, never cross", loc="left")
+    variance, ax = small_axes(2.9, 2.5)
+    ax.plot(steps, np.mean(walk**2, axis=(1, 2)), color=INITIAL, lw=1.6)
+    ax.plot(steps, steps, "--", color=LAW)
+    ax.text(0.05 * len(walk), 0.8 * len(walk), "dashed:\nin proportion\nto time", fontsize=9)
+    ax.set(xlabel="step", ylabel=r"variance $\sigma^2$", xlim=(0, len(walk)), ylim=(0, None))
+    ax.set_title("the variance grows", loc="left")
+    apart = np.diff(-paths, axis=1).min()
+    return side_by_side(
+        drawing(some, alt="Twelve ragged lines that start at zero and wander apart."),
+        drawing(all_levels, alt=f"{paths.shape[1]} lines that grow like square roots; the closest two come within {apart:.2f}."),
+        drawing(variance, alt="The variance of an entry rises in proportion to the steps, along the dashed line."),
+    )
+
+
+def bulks(followed: Mapping[str, pd.DataFrame], *, learned: float) -> Drawing:
+    """The growth of the bulk's variance over the epochs of trainings, and where each has learned its images.
+
+    Parameters
+    ----------
+    followed : mapping of str to pandas.DataFrame
+        `studies.noise_growth.growth` by regime.
+    learned : float
+        Training accuracy at which an image set counts as learned.
+
+    Returns
+    -------
+    Drawing
+    """
+    figure, ax = small_axes(4.0, 2.8)
+    told = []
+    for regime, table in followed.items():
+        epochs = 1 + np.arange(len(table))
+        at = int((table["train_accuracy"] < learned).sum())
+        grown = 100 * table["growth"].to_numpy()
+        ax.plot(epochs, grown, color=TRAINED, lw=1.8)
+        ax.plot(epochs[at], grown[at], "o", color=TRAINED, ms=6)
+        ax.text(epochs[-1], grown[-1] + 1.5, regime, color=TRAINED, fontsize=10, fontweight="bold", ha="right")
+        told.append(f"{regime}: {grown[-1]:.0f} per cent, learned after epoch {epochs[at]}")
+    ax.annotate(
+        f"{100 * learned:.0f} % of its\nimages learned",
+        (epochs[at], grown[at]),
+        (epochs[at] + 0.08 * len(epochs), 0.35 * grown[at]),
+        fontsize=9,
+        arrowprops=_arrow(),
+    )
+    ax.set(xlabel="epoch", ylabel=r"growth of $\sigma^2$ (%)", xlim=(0, epochs[-1]), ylim=(0, None))
+    return drawing(
+        figure, alt=f"Curves that rise almost straight and become flat where the images are learned. {'; '.join(told)}."
     )
 
 
