@@ -339,7 +339,7 @@ def ends(table: pd.DataFrame, *, bound: float = 0.40) -> Row:
             own = table.xs((regime, end), level=(1, 2))
             places = [readings.index(name) for name in own.index]
             ax.barh(places, 3.29 * own["sd"], left=0.5 - 1.645 * own["sd"], height=0.75, color=BAND, ec="none")
-            for kind, (marker, color, face) in zip(kinds, styles, strict=True):
+            for kind, (marker, color, face) in zip(kinds, styles, strict=False):
                 ax.plot(own[kind], places, marker, ls="none", ms=6, color=color, mfc=face)
             ax.axvline(bound, color=LAW, lw=0.8, ls="--")
             ax.set(xlim=(-0.03, 1), xticks=[0, 0.5, 1], ylim=(len(readings) - 0.5, -0.5))
