@@ -208,33 +208,42 @@ def alike(trained: Mapping[str, rmtlib.LayerAnalysis], start: rmtlib.LayerAnalys
     -------
     Row
         Two drawings: the spacings, and the number variance, each with all networks in one panel.
+
+    Raises
+    ------
+    ValueError
+        If a layer has too few levels.
     """
-    shown = [(start, INITIAL, "before training"), *((layer, TRAINED, regime) for regime, layer in trained.items())]
+    shown = [(start, INITIAL), *((layer, TRAINED) for layer in trained.values())]
+    curves = [(layer.number_variance, color) for layer, color in shown if layer.number_variance is not None]
+    if len(curves) < len(shown):
+        msg = "trained and start must have enough levels for a number variance; one of them has not"
+        raise ValueError(msg)
     left, ax = small_axes()
     x = np.linspace(0, 3.2, 200)
-    for layer, color, _ in shown:
+    for layer, color in shown:
         s = np.sort(rmtlib.spacings(layer.xi))
         ax.step(s, np.arange(1, len(s) + 1) / len(s), where="post", color=color, lw=1)
     ax.plot(x, rmtlib.laws.wigner_surmise.cdf(x), "--", color=LAW)
     ax.plot(x, rmtlib.laws.poisson_spacing.cdf(x), ":", color=LAW)
-    ax.annotate("Wigner surmise, and\nfour layers on it", (1.35, 0.76), (1.6, 0.45), fontsize=9, arrowprops=_arrow())
+    ax.annotate(f"Wigner surmise, and\n{len(shown)} layers on it", (1.35, 0.76), (1.6, 0.45), fontsize=9, arrowprops=_arrow())
     ax.annotate("if levels did not\nrepel each other", (0.33, 0.28), (0.05, 0.8), fontsize=9, arrowprops=_arrow())
     ax.set(xlim=(0, 3.2), ylim=(0, 1.02), xlabel="spacing $s$ (mean spacings)", ylabel="share below $s$")
     right, ax = small_axes()
-    L = start.number_variance.L
-    for layer, color, _ in shown:
-        ax.plot(L, layer.number_variance.values, color=color, lw=1)
+    L = curves[0][0].L
+    for variance, color in curves:
+        ax.plot(L, variance.values, color=color, lw=1)
     ax.plot(L, rmtlib.laws.number_variance_goe(L), ":", color=LAW)
     ax.plot(L, rmtlib.laws.number_variance_unfolded(L, a), "--", color=LAW)
     ax.text(L[-1], rmtlib.laws.number_variance_goe(L)[-1] + 0.02, "exact law", fontsize=9, ha="right", va="bottom")
-    ax.text(L[-1], 0.35, "the law as the unfolding\nfilters it, and four layers", fontsize=9, ha="right")
+    ax.text(L[-1], 0.35, f"the law as the unfolding\nfilters it, and {len(shown)} layers", fontsize=9, ha="right")
     ax.set(xlabel="length $L$ (mean spacings)", ylabel=r"number variance $\Sigma^2$", ylim=(0, None), xlim=(0, L[-1]))
     return side_by_side(
         drawing(
             left,
-            alt="The distributions of spacings of four layers lie on the Wigner surmise, far from that of independent levels.",
+            alt="The distributions of spacings of all layers lie on the Wigner surmise, far from that of independent levels.",
         ),
-        drawing(right, alt="The number variances of four layers scatter about the filtered law, below the exact one."),
+        drawing(right, alt="The number variances of all layers scatter about the filtered law, below the exact one."),
     )
 
 
@@ -475,9 +484,9 @@ def exponents(table: pd.DataFrame) -> Drawing:
     ax.axvspan(-2, 2, color=BAND, lw=0)
     side = np.sign(np.log(table["laziness"]))
     for name, kind, marker in (
-        (r"rich, $\alpha < 1$", -1, "v"),
-        (r"typical, $\alpha = 1$", 0, "o"),
-        (r"lazy, $\alpha > 1$", 1, "s"),
+        ("rich, α < 1", -1, "v"),
+        ("typical, α = 1", 0, "o"),
+        ("lazy, α > 1", 1, "s"),
     ):
         x, y = (table.loc[side == kind, column] for column in ("above noise", "test accuracy, %"))
         ax.plot(x, y, marker, color=TRAINED, mfc="none", ls="none", ms=5)
@@ -645,7 +654,7 @@ def apart_from_law(origins: Mapping[str, Origin], *, draws: int = 10, rng=0) -> 
     Row
         A drawing an origin.
     """
-    panels = []
+    panels: list[Drawing] = []
     for title, origin in origins.items():
         own = np.random.default_rng(rng)
         band = 100 * np.array([difference(origin.draw(own), origin.law) for _ in range(draws)])
