@@ -75,16 +75,12 @@ def main(source: Path, target: Path, cache: Path) -> None:
     target.mkdir(parents=True)
     config = yaml.safe_load((source / "_config.yml").read_text())
     toc = pruned(yaml.safe_load((source / "_toc.yml").read_text()))
-    hidden = {
-        label
-        for page in FULL_EDITION_ONLY
-        if (file := source / f"{page}.md").is_file()
-        for label in LABEL.findall(file.read_text())
-    }
-    for page in pages(toc):
-        file = next((file for file in sorted(source.glob(f"{page}.*")) if not file.name.endswith(".claims.toml")), None)
+    left_out = [page for name in FULL_EDITION_ONLY if (page := source / f"{name}.md").is_file()]
+    hidden = {label for page in left_out for label in LABEL.findall(page.read_text())}
+    for name in pages(toc):
+        file = next((file for file in sorted(source.glob(f"{name}.*")) if not file.name.endswith(".claims.toml")), None)
         if file is None or file.suffix != ".md":
-            sys.exit(f"{page}: solutions can be taken out of pages in .md only; found {file}")
+            sys.exit(f"{name}: solutions can be taken out of pages in .md only; found {file}")
         copy = target / file.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         try:
