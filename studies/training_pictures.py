@@ -490,9 +490,11 @@ def exponents(table: pd.DataFrame) -> Drawing:
     ):
         x, y = (table.loc[side == kind, column] for column in ("above noise", "test accuracy, %"))
         ax.plot(x, y, marker, color=TRAINED, mfc="none", ls="none", ms=5)
-        ax.text(x.mean(), y.min() - 1, name, fontsize=9, color=TRAINED, va="top", ha="center")
-    ax.margins(0.08)
-    ax.text(1.9, ax.get_ylim()[0] + 0.5, "as in noise", fontsize=9, ha="right")
+        lowest = y.idxmin()
+        ax.text(x[lowest], y[lowest] - 1, name, fontsize=9, color=TRAINED, va="top", ha="center")
+    ax.margins(0.1)
+    ax.set_ylim(ax.get_ylim()[0] - 4)
+    ax.text(1.9, ax.get_ylim()[0] + 0.5, "as in\nnoise", fontsize=9, ha="right")
     ax.set(xlabel="exponent, in standard deviations from noise", ylabel="test accuracy (%)")
     alt = "Rich networks lie to the left and high, lazy ones within the band of noise; within one laziness there is no trend."
     return drawing(figure, alt=alt)
