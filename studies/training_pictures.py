@@ -627,7 +627,7 @@ def counts(origin: Origin, *, lowest: float = 1.4) -> Drawing:
     ax.plot(x, m * origin.law.sf(x), "--", color=LAW)
     ax.plot(x, m * origin.aligned_law.sf(x), ":", color=LAW, lw=1.6)
     ax.set(xlim=(lowest, nu[-1]), ylim=(0, None), xlabel=r"singular value $\nu$", ylabel=r"levels above $\nu$")
-    ax.text(start[-1] + 0.05, 4, "before training", color=INITIAL, fontsize=9, fontweight="bold")
+    ax.text(start[-1] + 0.05, 4, "before\ntraining", color=INITIAL, fontsize=9, fontweight="bold")
     place = lowest + 0.3 * (nu[-1] - lowest)
     high, low = m - np.searchsorted(nu, place), m * float(origin.law.sf(place - 0.25))
     look = {"fontsize": 9, "ha": "left"}
@@ -699,10 +699,16 @@ def alignment(table: pd.DataFrame, *, seeds: int) -> Drawing:
     ax.axhspan(-high, high, color=BAND, lw=0)
     for name, width in zip(table, (2.2, 1.4, 0.8), strict=False):
         ax.plot(rank, table[name], color=TRAINED, lw=width)
-        up = -1.3 if name == table.columns[0] else 0.5
+        up = 0.5 if name == table.columns[-1] else -1.4
         ax.text(1.1, table[name].iloc[0] + up, name, color=TRAINED, fontsize=9, fontweight="bold")
-    ax.set(xscale="log", xlim=(1, len(table)), xlabel="direction of the update, strongest first", ylabel=r"$a_k / \sigma$")
-    ax.text(rank[-1] * 0.9, -2.4, "band: if the update did not know the noise", fontsize=9, ha="right", va="center")
+    ax.set(
+        xscale="log",
+        xlim=(1, len(table)),
+        ylim=(-4, None),
+        xlabel="direction of the update, strongest first",
+        ylabel=r"$a_k / \sigma$",
+    )
+    ax.text(rank[-1] * 0.9, -3.3, "band: if the update did not know the noise", fontsize=9, ha="right", va="center")
     ax.set_xticks([1, 10, 100], ["1", "10", "100"])
     alt = "Curves that begin far above the band of chance at the strongest directions and fall into it towards the weakest"
     return drawing(figure, alt=f"{alt}: {', '.join(table)}.")
