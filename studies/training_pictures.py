@@ -520,7 +520,6 @@ def river(nu, outliers: int) -> Drawing:
     ax.plot(drawn, nu[drawn, :bulk:8], color=INITIAL, lw=0.5, alpha=0.6)
     ax.plot(drawn, nu[drawn, bulk:], color=TRAINED, lw=0.8)
     ax.axhline(nu[0, -1], color=LAW, lw=1, ls="--")
-    ax.text(epochs[-1], nu[0, -1] - 0.06, "largest before training", fontsize=9, va="top", ha="right")
     words = {"fontsize": 10, "fontweight": "bold"}
     ax.text(0.1, 0.75 * nu[-1, -1], f"{outliers} leave the bulk", color=TRAINED, **words)
     ax.text(0.1, 0.4 * nu[0, -1], f"{bulk} stay, and rise together", color=INITIAL, **words)
