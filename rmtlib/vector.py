@@ -13,10 +13,11 @@ from html import escape
 
 from .figures import COLORS
 
-__all__ = ["Drawing", "drawing"]
+__all__ = ["Drawing", "Row", "drawing", "row"]
 
 INK = ("#000000", "#262626")  # black, and that of the book's axes
-NAMED = ("trained", "initial", "other")
+MOST = 6
+NAMED = ("trained", "initial", "other", "band")
 
 
 class Drawing:
@@ -33,6 +34,43 @@ class Drawing:
 
     def _repr_html_(self) -> str:
         return f'<div class="drawing">{self.svg}</div>'
+
+
+class Row:
+    """Drawings side by side, or one below the other where the page is narrow.
+
+    Attributes
+    ----------
+    drawings : tuple of Drawing
+    """
+
+    def __init__(self, drawings: tuple[Drawing, ...]):
+        self.drawings = drawings
+
+    def _repr_html_(self) -> str:
+        return f'<div class="drawings">{"".join(one._repr_html_() for one in self.drawings)}</div>'
+
+
+def row(*drawings: Drawing) -> Row:
+    """Put drawings side by side; each keeps its letters where a single wide one would shrink on a phone.
+
+    Parameters
+    ----------
+    *drawings : Drawing
+
+    Returns
+    -------
+    Row
+
+    Raises
+    ------
+    ValueError
+        If there are more than six, which no reader compares.
+    """
+    if not 1 <= len(drawings) <= MOST:
+        msg = f"drawings must be one to {MOST}; got {len(drawings)}"
+        raise ValueError(msg)
+    return Row(drawings)
 
 
 def drawing(figure, *, alt: str) -> Drawing:
@@ -79,12 +117,15 @@ def drawing(figure, *, alt: str) -> Drawing:
 
 def _of_the_page(body: str) -> str:
     """Colours and letters of the page, and nothing that a page has no use for."""
+    from matplotlib.colors import to_hex
+
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)
     body = re.sub(r" ?font-family: [^;\"]*;?", "", body)
     for color in INK:
         body = body.replace(color, "currentColor")
     for name in NAMED:
-        body = body.replace(COLORS[name], f"var(--figure-{name}, {COLORS[name]})")
+        color = to_hex(COLORS[name])
+        body = body.replace(color, f"var(--figure-{name}, {color})")
     referred = set(re.findall(r"#(\w+)", body))
     body = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in referred else "", body)
     return re.sub(r"\s*\n\s*", "\n", body.replace("xlink:href", "href")).strip()
