@@ -27,7 +27,6 @@ __all__ = [
 TRAINED, NOISE, OTHER, LAW, BAND = (figures.COLORS[key] for key in ("trained", "noise", "other", "law", "band"))
 WIDE, HALF, THIRD = (4.9, 3.0), (3.4, 2.7), (2.7, 2.2)  # inches
 ARROW = {"arrowstyle": "->", "lw": 0.9, "color": "black"}
-BARS = {"density": True, "ec": "none"}
 
 
 def entries(initial, trained) -> Drawing:
@@ -35,8 +34,8 @@ def entries(initial, trained) -> Drawing:
     set_style()
     figure, ax = plt.subplots(figsize=HALF)
     bins = np.linspace(-3.5 * initial.std(), 3.5 * initial.std(), 60)
-    ax.hist(initial.ravel(), bins, color=NOISE, alpha=0.45, **BARS)
-    ax.hist(trained.ravel(), bins, color=TRAINED, alpha=0.55, **BARS)
+    _bars(ax, initial.ravel(), bins, color=NOISE, alpha=0.45)
+    _bars(ax, trained.ravel(), bins, color=TRAINED, alpha=0.55)
     top = ax.get_ylim()[1]
     ax.text(1.9 * initial.std(), 0.62 * top, "initial:\na box", color=NOISE, fontweight="bold", fontsize=9)
     ax.text(1.9 * initial.std(), 0.25 * top, "trained:\nsmeared", color=TRAINED, fontweight="bold", fontsize=9)
@@ -89,9 +88,9 @@ def density_of_spacings(spacings, *, title: str, color: str = NOISE, size=THIRD,
     bins, x = np.linspace(0, 3.5, 26), np.linspace(0, 3.5, 200)
     for (name, s), style in zip(samples.items(), ("-", "--", ":"), strict=False):
         if name:
-            ax.hist(s, bins, density=True, histtype="step", lw=1.6, ls=style, color=color)
+            _bars(ax, s, bins, histtype="step", lw=1.6, ls=style, color=color)
         else:
-            ax.hist(s, bins, color=color, alpha=0.5, **BARS)
+            _bars(ax, s, bins, color=color, alpha=0.5)
     ax.plot(x, laws.wigner_surmise.pdf(x), "--", color=LAW, lw=1.2)
     ax.plot(x, np.exp(-x), ":" if not independent else "-", color=LAW, lw=1.2)
     ax.text(1.55, 0.62, "repelling\n(surmise)", fontsize=9)
@@ -244,10 +243,10 @@ def sizes_of_noise(matrices: Mapping[str, np.ndarray], *, edge: float = 2.0) -> 
         set_style()
         nu = np.linalg.svd(W / (W.std() * np.sqrt(len(W))), compute_uv=False)
         figure, ax = plt.subplots(figsize=THIRD)
-        ax.hist(nu, np.linspace(0, 4.4, 56), color=NOISE, alpha=0.5, **BARS)
+        _bars(ax, nu, np.linspace(0, 4.4, 56), color=NOISE, alpha=0.5)
         x = np.linspace(0, edge, 300)
         ax.plot(x, laws.marchenko_pastur(1.0, 1.0).pdf(x), "--", color=LAW, lw=1.2)
-        tail = nu[-1] > 1.1 * edge
+        tail = nu.max() > 1.1 * edge
         ax.text(2.25, 0.34, "a tail that\nnobody learned" if tail else "no tail", fontsize=9, color=NOISE)
         ax.set_title(title, loc="left", fontsize=10)
         ax.set(xlabel=r"singular value $\nu$", yticks=[], xlim=(0, 4.4), ylim=(0, 1.1))
@@ -255,3 +254,8 @@ def sizes_of_noise(matrices: Mapping[str, np.ndarray], *, edge: float = 2.0) -> 
         told = "a tail reaches beyond the end of the law" if tail else "they end where the law ends"
         panels.append(drawing(figure, alt=f"Singular values of noise, {title}: {told}."))
     return row(*panels)
+
+
+def _bars(ax, values, bins, **look):
+    edge = {} if "histtype" in look else {"ec": "none"}  # white edges are those of a white page
+    ax.hist(values, bins, density=True, **edge, **look)

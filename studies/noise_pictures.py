@@ -39,7 +39,7 @@ def network_to_vectors() -> Drawing:
     u, nu, vt = np.linalg.svd(W, full_matrices=False)
     scale = np.abs(W).max()
     figure = plt.figure(figsize=(WIDE, 3.9), layout="none")
-    net = figure.add_axes([0.02, 0.5, 0.42, 0.44])
+    net = figure.add_axes((0.02, 0.5, 0.42, 0.44))
     for i, row_of in enumerate(W):
         for j, weight in enumerate(row_of):
             style = "-" if weight > 0 else ":"
@@ -49,16 +49,16 @@ def network_to_vectors() -> Drawing:
     net.text(0, 3.5, "inputs", ha="center", fontsize=10)
     net.text(1, 3.5, "neurons", ha="center", fontsize=10)
     net.set(xlim=(-0.25, 1.25), ylim=(-0.4, 3.9))
-    whole = figure.add_axes([0.56, 0.5, 0.4, 0.36])
+    whole = figure.add_axes((0.56, 0.5, 0.4, 0.36))
     _cells(whole, W, scale)
     whole.set_title("$W$: a row for each neuron", fontsize=10)
     for k in range(3):
         left = 0.05 + 0.335 * k
-        part = figure.add_axes([left + 0.055, 0.06, 0.19, 0.2])
+        part = figure.add_axes((left + 0.055, 0.06, 0.19, 0.2))
         _cells(part, nu[k] * np.outer(u[:, k], vt[k]), scale)
-        column = figure.add_axes([left, 0.06, 0.04, 0.2])
+        column = figure.add_axes((left, 0.06, 0.04, 0.2))
         _cells(column, u[:, [k]], 1)
-        across = figure.add_axes([left + 0.055, 0.285, 0.19, 0.06])
+        across = figure.add_axes((left + 0.055, 0.285, 0.19, 0.06))
         _cells(across, vt[[k]], 1)
         part.set_xlabel(rf"$\nu_{3 - k}$ = {nu[k]:.1f}", fontsize=10, labelpad=4)
         figure.text(left - 0.02, 0.16, "=" if k == 0 else "+", fontsize=13, ha="center", va="center")
