@@ -37,8 +37,8 @@ def entries(initial, trained) -> Drawing:
     _bars(ax, initial.ravel(), bins, color=NOISE, alpha=0.45)
     _bars(ax, trained.ravel(), bins, color=TRAINED, alpha=0.55)
     top = ax.get_ylim()[1]
-    ax.text(1.9 * initial.std(), 0.62 * top, "initial:\na box", color=NOISE, fontweight="bold", fontsize=9)
-    ax.text(1.9 * initial.std(), 0.25 * top, "trained:\nsmeared", color=TRAINED, fontweight="bold", fontsize=9)
+    ax.text(2.15 * initial.std(), 0.62 * top, "initial:\na box", color=NOISE, fontweight="bold", fontsize=9)
+    ax.text(2.15 * initial.std(), 0.25 * top, "trained:\nsmeared", color=TRAINED, fontweight="bold", fontsize=9)
     ax.set(xlabel="entry $W_{ij}$", ylabel="density", yticks=[])
     return drawing(
         figure, alt="The entries of the initial matrix fill a box; those of the trained one have soft shoulders beyond it."
