@@ -254,7 +254,7 @@ def band_fills(shape, band, positions, *, window: int, draws: int = 20) -> Drawi
     ax.axhspan(*band, color=figures.COLORS["band"], lw=0)
     outside = 0
     for _ in range(draws):
-        vectors = np.linalg.qr(rng.normal(size=shape))[0].T
+        vectors = np.linalg.qr(rng.normal(size=shape[::-1]))[0].T
         mean = rmtlib.porter_thomas(vectors, window=window).moving_mean
         outside += bool((mean.min() < band[0]) | (mean.max() > band[1]))
         ax.plot(positions[::3] / (shape[0] - 1), mean[::3], color=NOISE, lw=0.8, alpha=0.7)
