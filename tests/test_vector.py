@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from rmtlib import figures
-from rmtlib.vector import drawing
+from rmtlib.vector import drawing, row
 
 
 @pytest.fixture
@@ -58,3 +58,25 @@ def test_the_figure_is_closed_and_drawn_alike_each_time():
 def test_a_figure_without_a_text_is_refused(figure):
     with pytest.raises(ValueError, match="alt is empty"):
         drawing(figure, alt=" ")
+
+
+def test_a_row_holds_its_drawings_in_their_order():
+    def draw(alt):
+        return drawing(plt.subplots()[0], alt=alt)
+
+    html = ElementTree.fromstring(row(draw("first"), draw("second"))._repr_html_())
+    assert html.get("class") == "drawings"
+    assert [one.find("svg").get("aria-label") for one in html] == ["first", "second"]
+
+
+@pytest.mark.parametrize("count", [0, 7])
+def test_a_row_that_no_reader_compares_is_refused(figure, count):
+    one = drawing(figure, alt="x")
+    with pytest.raises(ValueError, match=f"drawings must be one to 6; got {count}"):
+        row(*[one] * count)
+
+
+def test_a_band_is_grey_in_both_themes():
+    figure, ax = plt.subplots()
+    ax.axhspan(0, 1, color=figures.COLORS["band"])
+    assert "var(--figure-band, #d1d1d1)" in drawing(figure, alt="x").svg
