@@ -131,12 +131,12 @@ def bulk(nu, initial, fit) -> Drawing:
     outside = nu[nu > fit.outlier_edge]
     ax.plot(outside, np.full(len(outside), 0.1 * top), "|", color=TRAINED, ms=11, mew=1.3)
     ax.axvline(fit.outlier_edge, ymax=0.42, color=LAW, lw=1, ls=":")
-    ax.text(fit.outlier_edge, 0.44 * top, "outlier edge", fontsize=9)
-    ax.text(outside.mean(), 0.17 * top, f"{len(outside)} outliers", color=TRAINED, fontweight="bold", fontsize=10)
+    ax.text(fit.outlier_edge, 0.44 * top, "outlier edge", fontsize=10.5)
+    ax.text(outside.mean(), 0.17 * top, f"{len(outside)} outliers", color=TRAINED, fontweight="bold", fontsize=11)
     ax.text(0.02 * nu[-1], 1.0 * top, "initial", color=NOISE, fontweight="bold", va="top")
     ax.text(0.02 * nu[-1], 0.5 * top, "trained", color=TRAINED, fontweight="bold", va="top")
     at = 0.75 * fit.nu_plus
-    ax.annotate("fitted bulk", (at, fit.pdf(at)), (1.1 * at, 0.92 * top), arrowprops=ARROW, fontsize=9)
+    ax.annotate("fitted bulk", (at, fit.pdf(at)), (1.1 * at, 0.92 * top), arrowprops=ARROW, fontsize=10.5)
     ax.set(yticks=[], ylabel="density")
     return drawing(
         figure,
@@ -217,9 +217,9 @@ def vectors(tests: Mapping[str, tuple], marks: Mapping[str, float] | None = None
     set_style()
     height = 1.35 * len(tests) + 0.3
     figure, axes = plt.subplots(len(tests), 1, figsize=(WIDE[0], height), sharex=True, sharey=True, layout="none")
-    figure.subplots_adjust(0.09, 0.5 / height, 0.98, 1 - 0.25 / height, hspace=0.45)
+    figure.subplots_adjust(0.125, 0.5 / height, 0.98, 1 - 0.25 / height, hspace=0.45)
     for ax, (title, (test, color)) in zip(axes, tests.items(), strict=True):
-        figures.porter_thomas_panel(ax, test, color=color).set_title(title, loc="left", fontsize=10, color=color)
+        figures.porter_thomas_panel(ax, test, color=color).set_title(title, loc="left", fontsize=11, color=color)
         rank = (marks or {}).get(title)
         if rank is not None:
             low = test.moving_mean.min()

@@ -46,12 +46,12 @@ def network_to_vectors() -> Drawing:
             net.plot([0, 1], [3 - j, 2.5 - i], style, color=LAW, lw=2.6 * abs(weight) / scale)
     net.plot(np.zeros(4), np.arange(4), "o", color=LAW, ms=9)
     net.plot(np.ones(3), np.arange(3) + 0.5, "s", color=LAW, ms=10)
-    net.text(0, 3.5, "inputs", ha="center", fontsize=10)
-    net.text(1, 3.5, "neurons", ha="center", fontsize=10)
+    net.text(0, 3.5, "inputs", ha="center", fontsize=11)
+    net.text(1, 3.5, "neurons", ha="center", fontsize=11)
     net.set(xlim=(-0.25, 1.25), ylim=(-0.4, 3.9))
     whole = figure.add_axes((0.56, 0.5, 0.4, 0.36))
     _cells(whole, W, scale)
-    whole.set_title("$W$: a row for each neuron", fontsize=10)
+    whole.set_title("$W$: a row for each neuron", fontsize=11)
     for k in range(3):
         left = 0.05 + 0.335 * k
         part = figure.add_axes((left + 0.055, 0.06, 0.19, 0.2))
@@ -60,9 +60,9 @@ def network_to_vectors() -> Drawing:
         _cells(column, u[:, [k]], 1)
         across = figure.add_axes((left + 0.055, 0.285, 0.19, 0.06))
         _cells(across, vt[[k]], 1)
-        part.set_xlabel(rf"$\nu_{3 - k}$ = {nu[k]:.1f}", fontsize=10, labelpad=4)
+        part.set_xlabel(rf"$\nu_{3 - k}$ = {nu[k]:.1f}", fontsize=11, labelpad=4)
         figure.text(left - 0.02, 0.16, "=" if k == 0 else "+", fontsize=13, ha="center", va="center")
-    figure.text(0.105, 0.37, "above: a pattern of inputs; at the left: how the neurons answer", fontsize=9)
+    figure.text(0.105, 0.37, "above: a pattern of inputs; at the left: how the neurons answer", fontsize=10)
     for ax in figure.axes:
         _bare(ax)
     return drawing(
@@ -135,9 +135,9 @@ def planted(strengths=(0.5, 0.9, 1.5, 2.0, 3.0), *, n: int = 256, seed: int = 0)
         ax.text(1.14, -place, f"{t:g}", ha="right", va="center")
         ax.text(3.55, -place, f"{100 * overlaps[-1]:.0f} %", va="center", color=OTHER, fontweight="bold")
     ax.axvline(2, color=LAW, lw=1, ls="--")
-    ax.text(2.02, 0.75, "noise ends here", fontsize=9)
-    ax.text(1.14, 0.75, "strength", ha="right", fontsize=9)
-    ax.text(3.55, 0.75, "found", fontsize=9, color=OTHER)
+    ax.text(2.02, 0.75, "noise ends here", fontsize=11)
+    ax.text(1.14, 0.75, "strength", ha="right", fontsize=11)
+    ax.text(3.55, 0.75, "found", fontsize=11, color=OTHER)
     ax.set(xlabel=r"singular value $\nu$, the largest ones", xlim=(1.2, 3.5), ylim=(0.6 - len(strengths), 1.1), yticks=[])
     ax.spines["left"].set_visible(False)
     told = ", ".join(f"{100 * share:.0f} %" for share in overlaps)
@@ -163,9 +163,9 @@ def steps_made_even(*, levels: int = 18, n: int = 200, seed: int = 3) -> Drawing
         ax.plot([place, place, low], [floor, level, level], color=LAW, lw=0.5, alpha=0.5)
     ax.plot(own, np.full(levels, floor), "|", color=NOISE, ms=15, mew=2, clip_on=False)
     ax.plot(np.full(levels, low), even, "_", color=OTHER, ms=15, mew=2, clip_on=False)
-    ax.text(high, -0.6, "the levels: rarer and rarer", color=NOISE, ha="right", fontsize=10, fontweight="bold")
-    ax.text(low + 0.015, levels - 0.4, "as frequent everywhere", color=OTHER, fontsize=10, fontweight="bold")
-    ax.text(1.86, 11.5, "smooth count", fontsize=10)
+    ax.text(high, -0.6, "the levels: rarer and rarer", color=NOISE, ha="right", fontsize=11, fontweight="bold")
+    ax.text(low + 0.015, levels - 0.4, "as frequent everywhere", color=OTHER, fontsize=11, fontweight="bold")
+    ax.text(1.86, 11.5, "smooth count", fontsize=11)
     ax.set(xlabel=r"singular value $\nu$", xlim=(low, high), ylim=(floor, levels + 0.8), yticks=[])
     ax.set_ylabel("levels below", labelpad=14)
     return drawing(
@@ -238,7 +238,7 @@ def vectors_as_images(run: Run, *, layer: str = "dense1", each: int = 4) -> Draw
             image = vector.reshape(3, 32, 32).transpose(1, 2, 0)
             ax.imshow(np.clip(0.5 + image / (6 * image.std()), 0, 1), interpolation="nearest")
             _bare(ax)
-        line[0].set_ylabel(name, color=color, rotation=0, ha="right", va="center", fontsize=9)
+        line[0].set_ylabel(name, color=color, rotation=0, ha="right", va="center", fontsize=10.5)
     return drawing(
         figure,
         alt="Three rows of small colour images. Those of the largest singular values after training show smooth patches of "
@@ -259,7 +259,7 @@ def band_fills(shape, band, positions, *, window: int, draws: int = 20) -> Drawi
         outside += bool((mean.min() < band[0]) | (mean.max() > band[1]))
         ax.plot(positions[::3] / (shape[0] - 1), mean[::3], color=NOISE, lw=0.8, alpha=0.7)
     ax.set(xlim=(0, 1), ylim=(0, 1), xlabel="rank (0 smallest, 1 largest)", ylabel="moving mean of p")
-    ax.text(0.01, band[1] + 0.02, f"the band, and {draws} matrices of noise, of which {outside} leave it", fontsize=9)
+    ax.text(0.01, band[1] + 0.02, f"the band, and {draws} matrices of noise, of which {outside} leave it", fontsize=10)
     return drawing(figure, alt=f"{draws} curves of noise wander about one half and fill a grey band; {outside} leave it.")
 
 
