@@ -134,7 +134,8 @@ def bulk(nu, initial, fit) -> Drawing:
     ax.text(fit.outlier_edge, 0.44 * top, "outlier edge", fontsize=10.5)
     ax.text(outside.mean(), 0.17 * top, f"{len(outside)} outliers", color=TRAINED, fontweight="bold", fontsize=11)
     ax.text(0.02 * nu[-1], 1.0 * top, "initial", color=NOISE, fontweight="bold", va="top")
-    ax.text(0.02 * nu[-1], 0.5 * top, "trained", color=TRAINED, fontweight="bold", va="top")
+    shoulder, words = (0.98 * fit.nu_plus, 0.2 * top), (1.02 * fit.nu_plus, 0.66 * top)
+    ax.annotate("trained", shoulder, words, color=TRAINED, fontweight="bold", arrowprops=ARROW)
     at = 0.75 * fit.nu_plus
     ax.annotate("fitted bulk", (at, fit.pdf(at)), (1.1 * at, 0.92 * top), arrowprops=ARROW, fontsize=10.5)
     ax.set(yticks=[], ylabel="density")
