@@ -132,7 +132,8 @@ def bulk(nu, initial, fit) -> Drawing:
     ax.plot(outside, np.full(len(outside), 0.1 * top), "|", color=TRAINED, ms=11, mew=1.3)
     ax.axvline(fit.outlier_edge, ymax=0.42, color=LAW, lw=1, ls=":")
     ax.text(fit.outlier_edge, 0.44 * top, "outlier edge", fontsize=10.5)
-    ax.text(outside.mean(), 0.17 * top, f"{len(outside)} outliers", color=TRAINED, fontweight="bold", fontsize=11)
+    place = outside.mean() if len(outside) else fit.outlier_edge
+    ax.text(place, 0.17 * top, f"{len(outside)} outliers", color=TRAINED, fontweight="bold", fontsize=11)
     ax.text(0.02 * nu[-1], 1.0 * top, "initial", color=NOISE, fontweight="bold", va="top")
     shoulder, words = (0.98 * fit.nu_plus, 0.2 * top), (1.02 * fit.nu_plus, 0.66 * top)
     ax.annotate("trained", shoulder, words, color=TRAINED, fontweight="bold", arrowprops=ARROW)

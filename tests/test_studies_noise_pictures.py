@@ -47,6 +47,8 @@ def test_outliers_are_counted_and_marked(noise):
     nu = rmtlib.spectrum(planted, vectors=False).nu
     fit = rmtlib.fit_marchenko_pastur(nu, planted.shape)
     assert "2 outliers" in words(noise_figures.bulk(nu, noise.nu, fit))
+    without = rmtlib.fit_marchenko_pastur(noise.nu, noise.shape)
+    assert "0 outliers" in words(noise_figures.bulk(noise.nu, noise.nu, without))
 
 
 def test_distance_from_the_surmise_is_that_of_the_test():
