@@ -13,10 +13,9 @@ from html import escape
 
 from .figures import COLORS
 
-__all__ = ["Drawing", "Row", "drawing", "row"]
+__all__ = ["Drawing", "Row", "drawing", "side_by_side", "small_axes"]
 
 INK = ("#000000", "#262626")  # black, and that of the book's axes
-MOST = 6
 NAMED = ("trained", "initial", "other", "band")
 
 
@@ -42,21 +41,28 @@ class Row:
     Attributes
     ----------
     drawings : tuple of Drawing
+    across : int
+        How many stand side by side on a page of full width.
     """
 
-    def __init__(self, drawings: tuple[Drawing, ...]):
+    def __init__(self, drawings: tuple[Drawing, ...], across: int):
         self.drawings = drawings
+        self.across = across
 
     def _repr_html_(self) -> str:
-        return f'<div class="drawings">{"".join(one._repr_html_() for one in self.drawings)}</div>'
+        parts = "".join(one._repr_html_() for one in self.drawings)
+        return f'<div class="drawings" style="--across: {self.across}">{parts}</div>'
 
 
-def row(*drawings: Drawing) -> Row:
-    """Put drawings side by side; each keeps its letters where a single wide one would shrink on a phone.
+def side_by_side(*drawings: Drawing, across: int | None = None) -> Row:
+    """Put drawings into one figure whose panels find their own places: a row on a wide page, a column on a phone.
 
     Parameters
     ----------
     *drawings : Drawing
+        From `drawing`, each with a text of its own.
+    across : int, optional
+        How many stand side by side on a page of full width; by default all.
 
     Returns
     -------
@@ -65,12 +71,39 @@ def row(*drawings: Drawing) -> Row:
     Raises
     ------
     ValueError
-        If there are more than six, which no reader compares.
+        If there are no drawings, or more than six.
     """
-    if not 1 <= len(drawings) <= MOST:
-        msg = f"drawings must be one to {MOST}; got {len(drawings)}"
+    if not 1 <= len(drawings) <= 6:
+        msg = f"drawings must be one to six, or nobody looks at each of them; got {len(drawings)}"
         raise ValueError(msg)
-    return Row(drawings)
+    return Row(drawings, across or len(drawings))
+
+
+def small_axes(width: float = 3.4, height: float = 2.4, *, rows: int = 1):
+    """A figure in the size of a panel, whose letters can be read on a phone.
+
+    Parameters
+    ----------
+    width, height : float
+        Inches.
+    rows : int
+        Axes below each other, which share their x-axis.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    axes : matplotlib.axes.Axes, or array of shape (rows,)
+        One if there is one row.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(rows, 1, figsize=(width, height), sharex=True, layout="constrained")
+    for ax in figure.axes:
+        ax.tick_params(labelsize=8.5)
+        for text in (ax.xaxis.label, ax.yaxis.label):
+            text.set_size(9.5)
+        ax.title.set_size(10)
+    return figure, axes
 
 
 def drawing(figure, *, alt: str) -> Drawing:
@@ -117,15 +150,12 @@ def drawing(figure, *, alt: str) -> Drawing:
 
 def _of_the_page(body: str) -> str:
     """Colours and letters of the page, and nothing that a page has no use for."""
-    from matplotlib.colors import to_hex
-
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)
     body = re.sub(r" ?font-family: [^;\"]*;?", "", body)
     for color in INK:
         body = body.replace(color, "currentColor")
     for name in NAMED:
-        color = to_hex(COLORS[name])
-        body = body.replace(color, f"var(--figure-{name}, {color})")
+        body = body.replace(COLORS[name], f"var(--figure-{name}, {COLORS[name]})")
     referred = set(re.findall(r"#(\w+)", body))
     body = re.sub(r' id="([^"]*)"', lambda match: match[0] if match[1] in referred else "", body)
     return re.sub(r"\s*\n\s*", "\n", body.replace("xlink:href", "href")).strip()

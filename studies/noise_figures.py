@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from rmtlib import figures, laws
-from rmtlib.vector import Drawing, Row, drawing, row
+from rmtlib.vector import Drawing, Row, drawing, side_by_side
 
 from .front import set_style
 
@@ -171,7 +171,7 @@ def waves(blocks: Mapping[str, np.ndarray], ladders: Mapping[str, np.ndarray]) -
         ax.plot(ladder - ladder.mean(), color=color, lw=1)
         ax.text(len(ladder), height, name, color=color, ha="right", fontsize=9, fontweight="bold")
     ax.set(xlabel="level", ylabel=r"$\xi_i - i$ (mean spacings)", ylim=(-3, 3))
-    return row(
+    return side_by_side(
         even, drawing(figure, alt="Two wiggly lines about zero; the one of the broadening lacks the slow waves of the other.")
     )
 
@@ -255,7 +255,7 @@ def sizes_of_noise(matrices: Mapping[str, np.ndarray], *, edge: float = 2.0) -> 
         ax.spines["left"].set_visible(False)
         told = "a tail reaches beyond the end of the law" if tail else "they end where the law ends"
         panels.append(drawing(figure, alt=f"Singular values of noise, {title}: {told}."))
-    return row(*panels)
+    return side_by_side(*panels)
 
 
 def _bars(ax, values, bins, **look):

@@ -10,7 +10,7 @@ from rmtlib import ensembles, figures
 from rmtlib.laws import marchenko_pastur
 from rmtlib.null_laws import noise_singular_values
 from rmtlib.runs import Run, initial
-from rmtlib.vector import Drawing, Row, drawing, row
+from rmtlib.vector import Drawing, Row, drawing, side_by_side
 
 from .front import set_style
 
@@ -118,7 +118,7 @@ def two_levels(draws: int = 500) -> Row:
     ax.annotate(told, (0.4, 0.35), (1.2, 4.2), arrowprops={"arrowstyle": "->", "color": "black"}, fontsize=9)
     ax.set(xlabel="$x - y$", ylabel="$2z$", xlim=(-6, 6), ylim=(-6, 6), aspect="equal", xticks=[-5, 0, 5], yticks=[-5, 0, 5])
     plane = drawing(figure, alt=f"A cloud of {draws} points in a plane; the small disc in its middle holds {near.sum()} of them.")
-    return row(crossing, plane)
+    return side_by_side(crossing, plane)
 
 
 def planted(strengths=(0.5, 0.9, 1.5, 2.0, 3.0), *, n: int = 256, seed: int = 0) -> Drawing:

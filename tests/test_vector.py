@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from rmtlib import figures
-from rmtlib.vector import drawing, row
+from rmtlib.vector import drawing, side_by_side, small_axes
 
 
 @pytest.fixture
@@ -60,23 +60,29 @@ def test_a_figure_without_a_text_is_refused(figure):
         drawing(figure, alt=" ")
 
 
-def test_a_row_holds_its_drawings_in_their_order():
-    def draw(alt):
-        return drawing(plt.subplots()[0], alt=alt)
-
-    html = ElementTree.fromstring(row(draw("first"), draw("second"))._repr_html_())
-    assert html.get("class") == "drawings"
-    assert [one.find("svg").get("aria-label") for one in html] == ["first", "second"]
-
-
-@pytest.mark.parametrize("count", [0, 7])
-def test_a_row_that_no_reader_compares_is_refused(figure, count):
-    one = drawing(figure, alt="x")
-    with pytest.raises(ValueError, match=f"drawings must be one to 6; got {count}"):
-        row(*[one] * count)
-
-
-def test_a_band_is_grey_in_both_themes():
-    figure, ax = plt.subplots()
+def test_a_band_takes_the_colour_of_the_page():
+    figure, ax = small_axes()
     ax.axhspan(0, 1, color=figures.COLORS["band"])
-    assert "var(--figure-band, #d1d1d1)" in drawing(figure, alt="x").svg
+    assert f"var(--figure-band, {figures.COLORS['band']})" in drawing(figure, alt="x").svg
+
+
+def test_small_axes_below_each_other_share_their_x_axis():
+    figure, axes = small_axes(2, 3, rows=2)
+    axes[0].set_xlim(3, 4)
+    assert axes[1].get_xlim() == (3, 4)
+    assert tuple(figure.get_size_inches()) == (2, 3)
+    assert {ax.xaxis.label.get_size() for ax in axes} == {9.5}
+
+
+def test_drawings_side_by_side_keep_their_order_and_texts():
+    drawings = [drawing(small_axes()[0], alt=text) for text in ("First.", "Second.")]
+    html = side_by_side(*drawings)._repr_html_()
+    assert html.index("First.") < html.index("Second.")
+    assert html.startswith('<div class="drawings" style="--across: 2">')
+    assert "--across: 1" in side_by_side(*drawings, across=1)._repr_html_()
+
+
+@pytest.mark.parametrize("number", [0, 7])
+def test_a_row_has_one_to_six_drawings(number, figure):
+    with pytest.raises(ValueError, match=f"one to six.*got {number}"):
+        side_by_side(*[drawing(figure, alt="x")] * number)
