@@ -698,8 +698,10 @@ def alignment(table: pd.DataFrame, *, seeds: int) -> Drawing:
     ax.axhspan(-high, high, color=BAND, lw=0)
     for name, width in zip(table, (2.2, 1.4, 0.8), strict=False):
         ax.plot(rank, table[name], color=TRAINED, lw=width)
-        up = 0.5 if name == table.columns[-1] else -1.4
-        ax.text(1.1, table[name].iloc[0] + up, name, color=TRAINED, fontsize=9, fontweight="bold")
+        top = int(np.argmax(table[name].to_numpy()))
+        places = {table.columns[0]: (top * 1.5 + 1, table[name].iloc[top]), table.columns[-1]: (1.1, table[name].iloc[0] + 0.5)}
+        x, y = places.get(name, (3, 0.6 * table[name].iloc[2]))
+        ax.text(x, y, name, color=TRAINED, fontsize=9, fontweight="bold")
     ax.set(
         xscale="log",
         xlim=(1, len(table)),
