@@ -23,10 +23,25 @@ from .files import atomic_file
 from .text import in_spreadsheet, printable
 
 FILE, PARAMETERS = "file", "parameters"
-TEXT = ("layer", "kind", "summary", "missing")  # columns that are never read as numbers
+TEXT = ("layer", "step", "kind", "summary", "missing")  # columns that are never read as numbers
 
 
-def chosen_layers(weights: Mapping, layers: str | None = None) -> list[str]:
+def name_pattern(layers: str | None) -> re.Pattern[str]:
+    """The regular expression that names of layers are searched for, which is in every name if ``layers`` is None.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    try:
+        return re.compile("" if layers is None else layers)
+    except (re.error, TypeError) as error:
+        msg = f"layers must be a regular expression, such as 'attn|mlp'; got {layers!r} ({error})"
+        raise ValueError(msg) from None
+
+
+def chosen_layers(weights: Mapping, layers: str | None = None) -> list:
     """Names of the layers in which a regular expression is found.
 
     Parameters
@@ -61,17 +76,25 @@ def chosen_layers(weights: Mapping, layers: str | None = None) -> list[str]:
         raise ValueError(msg)
     if layers is None:
         return names
-    try:
-        pattern = re.compile(layers)
-    except (re.error, TypeError) as error:
-        msg = f"layers must be a regular expression, such as 'attn|mlp'; got {layers!r} ({error})"
-        raise ValueError(msg) from None
+    pattern = name_pattern(layers)
     found = [name for name in names if pattern.search(name)]
     if not found:
         few = ", ".join(map(printable, names[:5])) + (", ..." if len(names) > 5 else "")
         msg = f"layers must be found in the name of a layer; {layers!r} is in none of the {len(names)}: {few}"
         raise ValueError(msg)
     return found
+
+
+def identity(name: str | tuple[str | None, str]) -> dict[str, str]:
+    """The columns of a row that say what it is of.
+
+    Examples
+    --------
+    >>> identity("head"), identity((None, "head")), identity(("500", "head"))
+    ({'layer': 'head'}, {'layer': 'head'}, {'step': '500', 'layer': 'head'})
+    """
+    step, layer = (None, name) if isinstance(name, str) else name
+    return {"layer": layer} if step is None else {"step": step, "layer": layer}
 
 
 def table_of_layers(
@@ -96,6 +119,7 @@ def table_of_layers(
     ----------
     work : callable
         Takes name and layer. Returns a row, or an object with ``row()``; a row of a layer that could not be done has no "levels".
+        A name is a text, or a pair of a step of a training and a layer, see `identity`.
     weights, layers, workers, scheduler, csv, resume, progress
         As in `rmtlib.analyse_network`.
     parameters : mapping
@@ -154,6 +178,8 @@ def table_of_layers(
                     on_result(result)
     except KeyboardInterrupt:
         if not finished:
+            if csv is not None:  # an older table would be taken for this one
+                Path(csv).unlink(missing_ok=True)
             raise
         interrupted = True
     table = finish([rows.get(name) or failed(name, None, "interrupted") for name in names])
@@ -188,12 +214,10 @@ def _fingerprint(weights, resume):
 
 def _told(parameters, weights):
     """Parameters as a line of text; how the file is read is among them, where it is not the usual way."""
-    origin = getattr(weights, "origin", None)
-    usual = {"initial": False, "groups": None, "layout": None, "split_qkv": False, "split_gates": True, "min_levels": 16}
-    reading = {} if origin is None else {key: value for key, value in origin.options.items() if value != usual.get(key)}
     from . import __version__
 
-    told = {**parameters, **reading, "rmtlib": __version__}
+    origin = getattr(weights, "origin", None)
+    told = {**parameters, **(origin.reading if origin is not None else {}), "rmtlib": __version__}
     return " ".join(f"{key}={value}" for key, value in told.items())
 
 
@@ -212,14 +236,26 @@ def _resumed(csv, names, stamps, undo):
     if any(row[FILE] != stamps[FILE] for row in read):
         msg = f"csv {str(csv)!r} is of another file, or the file has changed since (header, size or time): {again}"
         raise ValueError(msg)
-    cells = {_cell(name): name for name in names}
+    cells = {_named_by({key: _cell(value) for key, value in identity(name).items()}): name for name in names}
     rows = {}
     for row in read:
-        name = cells.get(row["layer"]) if row[PARAMETERS] == _cell(stamps[PARAMETERS]) and row.get("levels") else None
+        name = cells.get(_named_by(row)) if row[PARAMETERS] == _cell(stamps[PARAMETERS]) and row.get("levels") else None
         if name is not None and len(cells) == len(names):
             values = {key: _value(key, text) for key, text in row.items() if key not in (FILE, PARAMETERS, None)}
-            rows[name] = undo(values | {"layer": name})
+            rows[name] = undo(_named(values | identity(name)))
     return rows
+
+
+def _named_by(row):
+    return row.get("step") or None, row["layer"]
+
+
+def _named(row):
+    """A row whose summary begins with the name of its layer as it is, not as the CSV has it with escapes."""
+    if not row.get("summary"):
+        return row
+    told = row["summary"]
+    return row | {"summary": row["layer"] + told[told.index(": ", len(printable(row["layer"]))) :]}
 
 
 def _value(column, text):

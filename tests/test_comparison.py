@@ -235,7 +235,7 @@ def test_every_column_is_described(two):
     [
         ({"conv": noisy(0)[0]}, {}, "base and tuned have no layer in common: base has 'fc', tuned has 'conv'"),
         ({"fc": noisy(0)[0].T}, {}, "no layer of one shape .*240 x 160 in base, 160 x 240 in tuned.*: are they two networks"),
-        ({"fc": noisy(0)[0]}, {"layers": "x"}, "layers must match the name of a layer; 'x' matches none of 'fc'"),
+        ({"fc": noisy(0)[0]}, {"layers": "x"}, "layers must be found in the name of a layer; 'x' is in none of the 1: fc"),
         ({"fc": noisy(0)[0]}, {"layers": "("}, "layers must be a regular expression"),
         ({"fc": noisy(0)[0]}, {"intruders": "yes"}, "intruders must be"),
         ({"fc": noisy(0)[0]}, {"top": 0}, "top must be"),

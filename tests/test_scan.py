@@ -180,8 +180,8 @@ def test_names_stay_text_in_every_file_and_in_the_terminal(network, tmp_path, ca
 def test_a_dry_run_lists_time_and_memory_and_reads_nothing(network, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Weights, "__getitem__", lambda *arguments: pytest.fail("read a tensor"))
     monkeypatch.chdir(tmp_path)
-    for command in ("scan", "report"):
-        assert main([command, str(network), "--dry-run", "--layers", "q_proj"]) == 0
+    for command, networks in (("scan", [network]), ("report", [network]), ("compare", [network, network])):
+        assert main([command, *map(str, networks), "--dry-run", "--layers", "q_proj"]) == 0
         *rows, total = capsys.readouterr().out.splitlines()
         assert [row.split()[0] for row in rows] == [f"model.layers.{i}.self_attn.q_proj" for i in range(3)]
         assert all(row.endswith(" GB") for row in rows)

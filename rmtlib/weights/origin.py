@@ -13,6 +13,7 @@ from .tensors import WeightsError
 __all__ = ["Origin"]
 
 HEADER = 2**16  # bytes of a file that says nowhere how long its header is
+USUAL = {"initial": False, "groups": None, "layout": None, "split_qkv": False, "split_gates": True, "min_levels": 16}
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,22 @@ class Origin:
     path: Path
     options: Mapping[str, Any]
     files: tuple[Path, ...]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The path, alone."""
+        return (self.path,)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Those of the options that differ from what `rmtlib.load_weights` does by itself."""
+        return {key: value for key, value in self.options.items() if value != USUAL.get(key)}
+
+    def open(self):
+        """The same weights, as `rmtlib.load_weights` gives them; no tensor is read."""
+        from . import load_weights
+
+        return load_weights(self.path, **self.options)
 
     def fingerprint(self) -> str:
         """A hash that changes with the header, the size and the time of any of the files; no tensor is read.
