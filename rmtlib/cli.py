@@ -193,13 +193,25 @@ def _list_costs(network, layers=None, what="scan", full=True):
     table = estimate(network, layers=layers, what=what, full=full)
     width = max(map(len, map(printable, table["layer"])))
     for name, shape, seconds, gigabytes in table.itertuples(index=False):
-        print(f"{printable(name):<{width}}  {' x '.join(map(str, shape)):>15}  {seconds:9.1f} s  {gigabytes:7.2f} GB")
-    hours = table["seconds"].sum() / 3600
+        needs = f"{_at_least(seconds, 1):>9} s  {_at_least(gigabytes, 2):>7} GB"
+        print(f"{printable(name):<{width}}  {' x '.join(map(str, shape)):>15}  {needs}")
+    whole, most = table["seconds"].sum(), _at_least(table["gigabytes"].max(), 2)
+    time = (
+        f"{whole / 3600:.1f} hours"
+        if whole > 3600
+        else f"{whole / 60:.0f} minutes"
+        if whole > 120
+        else f"{_at_least(whole, 0)} s"
+    )
     print(
-        f"{len(table)} layers: about {hours:.2g} hours on one processor, and {table['gigabytes'].max():.2g} GB for each worker. "
+        f"{len(table)} layers: about {time} on one processor, and {most} GB for each worker beside the 0.2 GB of the program. "
         "Estimates, good to a factor of two or three."
     )
     return 0
+
+
+def _at_least(value, digits):
+    return f"{value:.{digits}f}" if value >= 10.0**-digits else f"< {10.0**-digits:g}"
 
 
 def _scan(commands):
@@ -295,8 +307,8 @@ def _make_comparison(options):
 
 def _filter(commands):
     text = (
-        "Take the noise out of the weights of a network: of each matrix only the singular values beyond noise are kept, and shrunk "
-        "by what noise has added to them."
+        "Take the noise out of the weights of a network: of each matrix only the singular values beyond noise are kept, and "
+        "shrunk by what noise has added to them."
     )
     examples = """    rmtlib filter my.safetensors filtered.safetensors
     rmtlib filter my.safetensors half.safetensors --cut 0.5 --shrink none"""

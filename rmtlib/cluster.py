@@ -23,8 +23,8 @@ class ClusterError(ValueError):
 
 
 def on_cluster(
-    function: Callable[[str, object], object], weights: Mapping, *, names: Iterable[str], scheduler: str
-) -> Generator[tuple[str, Any]]:
+    function: Callable[[Any, Any], object], weights: Any, *, names: Iterable, scheduler: str
+) -> Generator[tuple[Any, Any]]:
     """Call a function on layers on the workers of a dask cluster, and yield its results as they come.
 
     Parameters

@@ -22,6 +22,7 @@ UNITS = {
     **{("scan", False): 1.15, ("scan", True): 2.4, ("analysis", False): 4.5, ("analysis", True): 9.0},
     **{("comparison", False): 20.0, ("comparison", True): 20.0},
 }
+LEAST = {"scan": 0.02, "analysis": 0.15, "comparison": 0.1}  # seconds that the smallest layer takes
 DRAWN = 9e4  # operations an entry for the noise that intruders are compared with
 SINGLE = 0.6  # of the time in float64, where a scan may use float32
 TALL = 1.5  # aspect ratio from which it usually may
@@ -69,7 +70,7 @@ def estimate(weights: Mapping, *, layers: str | None = None, full: bool = True, 
             {
                 "layer": ": ".join(identity(name).values()),
                 "shape": shapes[name],
-                "seconds": seconds,
+                "seconds": LEAST[what] + seconds,
                 "gigabytes": _bytes(n, m, what) / 1e9,
             }
         )

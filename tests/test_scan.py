@@ -210,7 +210,7 @@ def test_memory_is_what_was_estimated_and_one_matrix_at_a_time(shape, tmp_path):
         (["no.safetensors"], "no.safetensors does not exist"),
         (["net.safetensors", "--layers", "["], "layers must be a regular expression, such as 'attn|mlp'; got '['"),
         (["net.safetensors", "--workers", "0"], "workers must be an integer of at least 1; got 0"),
-        (["net.safetensors", "-o", "no/such/scan"], "output must be in a folder that exists; got 'no/such/scan'"),
+        (["net.safetensors", "-o", "net.safetensors/x"], "output must be in a folder that can be made; got 'net.safetensors/x'"),
         (["net.safetensors", "--snr-json", "no/such/snr.json"], "snr must be a file in a folder that exists"),
         (["empty.safetensors"], "empty.safetensors holds no matrix to analyse"),
     ],

@@ -100,7 +100,7 @@ def make_comparison(
     checks.integer(seed, "seed", at_least=0)
     before, after = find_network(base), find_tuned(tuned)
     html, csv, as_json = output_files(output, "comparison")
-    settings = {"layers": layers, "seed": seed, "workers": workers, "scheduler": scheduler, "resume": resume}
+    settings: dict = {"layers": layers, "seed": seed, "workers": workers, "scheduler": scheduler, "resume": resume}
     began = time.monotonic()
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "interrupted after", UserWarning)
