@@ -14,7 +14,7 @@ from .layer_table import chosen_layers, name_pattern
 from .weights import Layer, Weights, WeightsError, load_weights
 from .weights.origin import Origin
 
-__all__ = ["LayerPair", "Pair", "Pairs", "Steps", "StepsOrigin", "checkpoints", "pair_layers"]
+__all__ = ["Pair", "Pairs", "Steps", "StepsOrigin", "checkpoints", "pair_layers"]
 
 WRAPPED = re.compile(r"^(module\.|_orig_mod\.|base_model\.model\.|lora_(unet|te\d?|transformer)_)+")
 ADAPTER = re.compile(r"\.lora(\.\w+)?$")
