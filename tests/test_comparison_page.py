@@ -130,6 +130,18 @@ def test_links_lead_to_layers_and_columns_are_explained(page):
         assert column.meaning in text
 
 
+def test_the_smallest_q_are_not_told_apart_and_vectors_stand_in_three_lines(files, made):
+    html = made[0].read_text()
+    assert "<td>&lt; 1e-10</td>" in html
+    table = re.search(r'<table class="vectors">(.*?)</table>', html, re.S)[1]
+    numbered, cosines, pvalues = ([float(x) for x in re.findall(r"<td>(.*?)</td>", line)] for line in table.strip().split("\n"))
+    assert numbered == list(range(1, 21))
+    found = json.loads(made[2].read_text())
+    first = found["vectors"][next(row["layer"] for row in found["layers"])]
+    assert cosines == pytest.approx(first["cosines"], abs=0.006)
+    assert pvalues == pytest.approx(first["pvalues"], abs=0.006)
+
+
 def test_names_of_any_kind_stay_text(files, made, capsys):
     html = made[0].read_text()
     assert not re.search(r"<script|<img|\x1b", html)
