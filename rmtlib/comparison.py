@@ -91,7 +91,7 @@ def compare(
     seed : int
         Of the noise for ``intruders``; a layer's does not depend on which others there are.
     workers, scheduler, progress, csv, resume
-        As in `rmtlib.analyse_network`; a ``csv`` is of all networks together, and a new step is another comparison.
+        As in `rmtlib.analyse_network`. The ``csv`` is of all steps together; ``resume`` goes on when there are more of them.
 
     Returns
     -------

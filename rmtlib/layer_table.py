@@ -152,8 +152,8 @@ def table_of_layers(
     workers = parallel.processors() if workers is None else checks.integer(workers, "workers", at_least=1)
     checks.choice(resume, "resume", (True, False))
     _check_csv(csv, resume)
-    stamps = {FILE: _fingerprint(weights, resume), PARAMETERS: _told(parameters, weights)}
-    rows = _resumed(csv, names, stamps, undo) if resume and Path(csv).exists() else {}
+    files, told = _fingerprints(weights, names, resume), _told(parameters, weights)
+    rows = _resumed(csv, files, told, undo) if resume and Path(csv).exists() else {}
     todo = [name for name in names if name not in rows]
     finished, interrupted = len(rows), False
     if scheduler is None:
@@ -173,7 +173,8 @@ def table_of_layers(
                 finished += "levels" in rows[name]
                 bar.update()
                 if csv is not None:
-                    write_csv(finish([rows[name] for name in names if name in rows]), stamps, csv)
+                    done = [name for name in names if name in rows]
+                    write_csv(finish([rows[name] for name in done]), [files[name] for name in done], told, csv)
                 if on_result is not None and whole:
                     on_result(result)
     except KeyboardInterrupt:
@@ -184,7 +185,7 @@ def table_of_layers(
         interrupted = True
     table = finish([rows.get(name) or failed(name, None, "interrupted") for name in names])
     if csv is not None:
-        write_csv(table, stamps, csv)
+        write_csv(table, list(files.values()), told, csv)
     if interrupted:
         message = f"interrupted after {finished} of {len(names)} layers: the table holds these, and names the others"
         warnings.warn(message, stacklevel=3)
@@ -204,12 +205,12 @@ def _check_csv(csv, resume):
         raise ValueError(msg)
 
 
-def _fingerprint(weights, resume):
+def _fingerprints(weights, names, resume):
     origin = getattr(weights, "origin", None)
     if origin is None and resume:
         msg = "resume needs weights of a file or folder, to know them again; these are in memory"
         raise ValueError(msg)
-    return "" if origin is None else origin.fingerprint()
+    return dict.fromkeys(names, "") if origin is None else origin.fingerprints(names)
 
 
 def _told(parameters, weights):
@@ -221,7 +222,7 @@ def _told(parameters, weights):
     return " ".join(f"{key}={value}" for key, value in told.items())
 
 
-def _resumed(csv, names, stamps, undo):
+def _resumed(csv, files, told, undo):
     """Rows of a CSV by the name of the layer: those of the same file and parameters that were finished."""
     try:
         with open(csv, encoding="utf-8", newline="") as file:
@@ -233,14 +234,14 @@ def _resumed(csv, names, stamps, undo):
     if not read or not {"layer", FILE, PARAMETERS} <= set(read[0]):
         msg = f"csv {str(csv)!r} holds no rows that could be resumed: {again}"
         raise ValueError(msg)
-    if any(row[FILE] != stamps[FILE] for row in read):
+    if not {row[FILE] for row in read} <= set(files.values()):
         msg = f"csv {str(csv)!r} is of another file, or the file has changed since (header, size or time): {again}"
         raise ValueError(msg)
-    cells = {_named_by({key: _cell(value) for key, value in identity(name).items()}): name for name in names}
+    cells = {_named_by({key: _cell(value) for key, value in identity(name).items()}): name for name in files}
     rows = {}
     for row in read:
-        name = cells.get(_named_by(row)) if row[PARAMETERS] == _cell(stamps[PARAMETERS]) and row.get("levels") else None
-        if name is not None and len(cells) == len(names):
+        name = cells.get(_named_by(row)) if row[PARAMETERS] == _cell(told) and row.get("levels") else None
+        if name is not None and row[FILE] == files[name] and len(cells) == len(files):
             values = {key: _value(key, text) for key, text in row.items() if key not in (FILE, PARAMETERS, None)}
             rows[name] = undo(_named(values | identity(name)))
     return rows
@@ -275,10 +276,10 @@ def _cell(value):
     return in_spreadsheet(printable(value)) if isinstance(value, str) else value
 
 
-def write_csv(rows: list[dict], stamps: Mapping[str, str], path) -> None:
-    """Write rows as a CSV whose text no spreadsheet takes for a formula, with ``stamps`` in the last columns of each."""
+def write_csv(rows: list[dict], files: list[str], parameters: str, path) -> None:
+    """Write rows as a CSV whose text no spreadsheet takes for a formula; its last columns say of which file a row is, and how."""
     # As objects: a column of whole numbers with gaps would be written as 3.0, and read as another number than it was.
-    table = _frame(rows, dtype=object).assign(**stamps).map(_cell)
+    table = _frame(rows, dtype=object).assign(**{FILE: files, PARAMETERS: parameters}).map(_cell)
     with atomic_file(path) as part:
         table.to_csv(part, index=False)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -134,8 +134,17 @@ class StepsOrigin:
 
     def fingerprint(self) -> str:
         """A hash that changes with that of any network."""
-        sides = [f"{step} {origin.fingerprint()}" for step, origin in self.tuned.items()]
-        return hashlib.sha256("\n".join([self.base.fingerprint(), *sides]).encode()).hexdigest()[:32]
+        return _joined(self.base.fingerprint(), *(f"{step} {origin.fingerprint()}" for step, origin in self.tuned.items()))
+
+    def fingerprints(self, names: Iterable[tuple[str | None, str]]) -> dict[tuple[str | None, str], str]:
+        """The fingerprint of base and tuned network of each step and layer."""
+        base = self.base.fingerprint()
+        of = {step: _joined(base, origin.fingerprint()) for step, origin in self.tuned.items()}
+        return {name: of[name[0]] for name in names}
+
+
+def _joined(*fingerprints: str) -> str:
+    return hashlib.sha256("\n".join(fingerprints).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)

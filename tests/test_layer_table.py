@@ -147,6 +147,20 @@ def test_a_csv_of_another_pair_is_refused_and_stays_as_it_is(network, tmp_path, 
     assert csv.read_bytes() == before
 
 
+def test_a_new_checkpoint_is_compared_alone(network, tmp_path, monkeypatch):
+    steps = {str(step): written(tmp_path / f"step-{step}.safetensors", seed=step) for step in (5, 10, 20)}
+    options = {"csv": tmp_path / "table.csv", "progress": False}
+    rmtlib.compare(network, {step: path for step, path in steps.items() if step != "20"}, **options)
+    seen = count_work(monkeypatch, sys.modules["rmtlib.comparison"], "_compared")
+    grown = rmtlib.compare(network, steps, resume=True, **options)
+    assert sorted(seen) == sorted(NAMES)
+    pd.testing.assert_frame_equal(grown.table, rmtlib.compare(network, steps, progress=False).table)
+    assert list(grown.layers) == sorted(NAMES)
+    os.utime(steps["5"], ns=(1, 1))
+    with pytest.raises(ValueError, match=r"table.csv' is of another file, or the file has changed since"):
+        rmtlib.compare(network, steps, resume=True, **options)
+
+
 def test_an_older_table_is_not_taken_for_that_of_a_command_that_was_stopped_at_once(network, tmp_path, monkeypatch, capsys):
     command = ["scan", str(network), "-o", str(tmp_path / "scan")]
     assert main(command) == 0
@@ -199,9 +213,8 @@ def test_values_come_back_from_a_csv_as_they_were(tmp_path):
     rows = [
         {"layer": "'a", "shape": (3, 4), "levels": 3, "x": 0.1 + 0.2, "ok": True, "none": None, "up": np.inf, "missing": "=x"}
     ]
-    layer_table.write_csv(rows, {"file": "f", "parameters": "p"}, tmp_path / "table.csv")
-    stamps = {"file": "f", "parameters": "p"}
-    assert layer_table._resumed(tmp_path / "table.csv", ["'a"], stamps, dict) == {"'a": rows[0]}
+    layer_table.write_csv(rows, ["f"], "p", tmp_path / "table.csv")
+    assert layer_table._resumed(tmp_path / "table.csv", {"'a": "f"}, "p", dict) == {"'a": rows[0]}
 
 
 def test_a_fingerprint_changes_with_header_size_and_time_of_any_shard(tmp_path):
