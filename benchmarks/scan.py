@@ -165,7 +165,7 @@ def measure_layers(options):
             found.append(json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout))
         (plain, _), (whole, memory) = found
         totals += BLOCKS * count * np.array([plain, whole])
-        print(f"{shape[0]:>6} x {shape[1]:<6} {plain:>20.0f} {whole:>15.0f} {memory:>11.1f} GB", flush=True)
+        print(f"{shape[0]:>6} x {shape[1]:<6} {plain:>20.1f} {whole:>15.1f} {memory:>11.1f} GB", flush=True)
     plain, whole = totals / 3600
     print(f"all {BLOCKS} blocks, extrapolated: {plain:.0f} processor hours without sizes, {whole:.0f} with them", flush=True)
 

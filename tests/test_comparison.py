@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import doctest
+import tracemalloc
 
 import numpy as np
 import pytest
 import scipy.stats
 
 import rmtlib
-from rmtlib import ensembles, layer_comparison, pairs, subspaces, updates
+from rmtlib import costs, ensembles, layer_comparison, pairs, subspaces, updates
+from rmtlib.comparison import pair_networks
 from rmtlib.spectra import spectrum
 
 from . import builders
@@ -260,6 +262,27 @@ def test_bad_input_is_refused(tuned, settings, message):
 def test_a_matrix_that_cannot_be_compared_is_refused(W, D, message):
     with pytest.raises(ValueError, match=message):
         layer_comparison.compare_layer(W, D)
+
+
+@pytest.mark.parametrize("shape", [(2000, 300), (600, 600)])
+def test_memory_is_what_was_estimated(shape):
+    base, tuned = ({"fc": builders.gaussian(*shape, seed=seed)} for seed in (0, 1))
+    estimated = costs.estimate(pair_networks(base, tuned), what="comparison")["gigabytes"][0] * 1e9
+    compare({"fc": base["fc"][:100, :50]}, {"fc": tuned["fc"][:100, :50]}, intruders=True)
+    tracemalloc.start()
+    compare(base, tuned, intruders=True, workers=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.7 * estimated < peak < 1.3 * estimated
+
+
+def test_intruders_cost_time_and_steps_are_listed_one_by_one():
+    networks = {step: rmtlib.load_weights({"fc": noisy(int(step))[0]}) for step in ("1", "2")}
+    costs_of = {
+        full: costs.estimate(pair_networks(networks["1"], networks), what="comparison", full=full) for full in (False, True)
+    }
+    assert list(costs_of[True]["layer"]) == ["1: fc", "2: fc"]
+    assert (costs_of[True]["seconds"] > costs_of[False]["seconds"]).all()
 
 
 def test_checkpoints_of_a_folder_are_in_the_order_of_their_steps(tmp_path):
