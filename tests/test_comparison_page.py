@@ -18,6 +18,7 @@ import rmtlib
 from rmtlib.cli import main
 from rmtlib.comparison_words import in_words
 from rmtlib.report.changes import COLUMNS, change_statistics
+from rmtlib.report.page import template
 
 from . import builders
 
@@ -140,6 +141,11 @@ def test_the_smallest_q_are_not_told_apart_and_vectors_stand_in_three_lines(file
     first = found["vectors"][next(row["layer"] for row in found["layers"])]
     assert cosines == pytest.approx(first["cosines"], abs=0.006)
     assert pvalues == pytest.approx(first["pvalues"], abs=0.006)
+
+
+def test_long_names_break_at_their_parts():
+    shown = template("comparison.html").environment.from_string("{{ name | breakable }}")
+    assert shown.render(name="layers.0.q_proj<b>/x.") == "layers.<wbr>0.<wbr>q_proj&lt;b&gt;/<wbr>x."
 
 
 def test_names_of_any_kind_stay_text(files, made, capsys):
