@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ from .tensors import WeightsError
 __all__ = ["Origin"]
 
 HEADER = 2**16  # bytes of a file that says nowhere how long its header is
-USUAL = {"initial": False, "groups": None, "layout": None, "split_qkv": False, "split_gates": True, "min_levels": 16}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,10 @@ class Origin:
     @property
     def reading(self) -> dict[str, Any]:
         """Those of the options that differ from what `rmtlib.load_weights` does by itself."""
-        return {key: value for key, value in self.options.items() if value != USUAL.get(key)}
+        from . import load_weights
+
+        usual = inspect.signature(load_weights).parameters
+        return {key: value for key, value in self.options.items() if value != usual[key].default}
 
     def open(self):
         """The same weights, as `rmtlib.load_weights` gives them; no tensor is read."""
