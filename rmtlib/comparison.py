@@ -124,7 +124,7 @@ def compare(
     checks.choice(intruders, "intruders", (True, False))
     top, seed = checks.integer(top, "top", at_least=1), checks.integer(seed, "seed", at_least=0)
     pairs = pair_networks(base, tuned, layers)
-    last = list(pairs.steps)[-1]
+    last, shapes = list(pairs.steps)[-1], pairs.shapes
     found: dict[str, LayerComparison] = {}
 
     def keep(result: _AtStep) -> None:
@@ -135,7 +135,7 @@ def compare(
         partial(_compared, intruders=intruders, top=top, seed=seed),
         pairs,
         parameters={"command": "compare", "intruders": intruders, "top": top, "seed": seed},
-        failed=_not_compared,
+        failed=lambda name, _, reason: _not_compared(name, shapes[name], reason),
         on_result=keep,
         workers=workers,
         scheduler=scheduler,

@@ -98,7 +98,7 @@ def _read(weights: Weights, name: str, side: str) -> Layer:
     try:
         return weights[name]
     except WeightsError as error:
-        msg = f"in {side}, {error}"
+        msg = f"in {side}, {str(error).removeprefix(f'{name}: ')}"
         raise WeightsError(msg) from None
 
 

@@ -182,6 +182,19 @@ def test_the_paragraph_of_one_layer_and_of_none():
     assert in_words(small.table) == small.text
 
 
+def test_a_layer_that_cannot_be_read_has_its_row_and_says_on_which_side(files, tmp_path):
+    for side, file in zip(("base", "tuned"), files, strict=True):
+        spoilt = load_file(file)
+        spoilt["two.weight"][3, 3] = np.nan
+        given = {"base": files[0], "tuned": files[1]} | {side: builders.safetensors(tmp_path / f"{side}.safetensors", spoilt)}
+        assert main(["compare", str(given["base"]), str(given["tuned"]), "-o", str(tmp_path / "out")]) == 0
+        row = next(row for row in json.loads((tmp_path / "out.json").read_text())["layers"] if row["layer"] == "two")
+        assert row["summary"] == f"two: not compared: in {side}, 1 of 8000 entries are nan or infinite"
+        assert row["shape"] == list(SHAPE)
+        assert row["update_size"] is None
+        assert "1 layer could not be compared" in (tmp_path / "out.html").read_text()
+
+
 def test_a_folder_of_checkpoints_is_shown_along_its_steps(tmp_path, capsys):
     for step in (2, 10, 5):
         base, tuned = networks(tmp_path, step=step)
