@@ -302,3 +302,12 @@ def test_the_steps_of_a_training_are_rows():
     assert list(table.columns[:2]) == ["step", "layer"]
     assert list(table["step"]) == ["1", "2", "3"]
     assert list(table["update_size"] / table["update_size"][0]) == pytest.approx([1, 2, 3])
+
+
+def test_what_a_step_lacks_is_named_with_the_step():
+    W = noisy(0)[0]
+    steps = {step: rmtlib.load_weights(dict.fromkeys(names, W)) for step, names in (("1", ("fc", "b")), ("2", ("fc",)))}
+    found = compare(dict.fromkeys(("fc", "b", "c"), W), steps)
+    assert sorted(found.left_out) == [("2: b", "only in base"), ("c", "only in base")]
+    assert list(found.table["layer"]) == ["fc", "b", "fc"]
+    assert list(found.layers) == ["fc"]
