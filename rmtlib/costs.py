@@ -68,7 +68,7 @@ def estimate(weights: Mapping, *, layers: str | None = None, full: bool = True, 
         seconds = unit * (_operations(n, m) * UNITS[what, full] * (SINGLE if single else 1) + drawn)
         rows.append(
             {
-                "layer": ": ".join(identity(name).values()),
+                "layer": ": ".join(map(str, identity(name).values())),
                 "shape": shapes[name],
                 "seconds": LEAST[what] + seconds,
                 "gigabytes": _bytes(n, m, what) / 1e9,

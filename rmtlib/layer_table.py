@@ -237,7 +237,7 @@ def _resumed(csv, files, told, undo):
     if not {row[FILE] for row in read} <= set(files.values()):
         msg = f"csv {str(csv)!r} is of another file, or the file has changed since (header, size or time): {again}"
         raise ValueError(msg)
-    cells = {_named_by({key: _cell(value) for key, value in identity(name).items()}): name for name in files}
+    cells = {_named_by({key: _cell(str(value)) for key, value in identity(name).items()}): name for name in files}
     rows = {}
     for row in read:
         name = cells.get(_named_by(row)) if row[PARAMETERS] == _cell(told) and row.get("levels") else None

@@ -148,15 +148,15 @@ def test_a_csv_of_another_pair_is_refused_and_stays_as_it_is(network, tmp_path, 
 
 
 def test_a_new_checkpoint_is_compared_alone(network, tmp_path, monkeypatch):
-    steps = {str(step): written(tmp_path / f"step-{step}.safetensors", seed=step) for step in (5, 10, 20)}
+    steps = {step: written(tmp_path / f"step-{step}.safetensors", seed=step) for step in (5, 10, 20)}
     options = {"csv": tmp_path / "table.csv", "progress": False}
-    rmtlib.compare(network, {step: path for step, path in steps.items() if step != "20"}, **options)
+    rmtlib.compare(network, {step: path for step, path in steps.items() if step != 20}, **options)
     seen = count_work(monkeypatch, sys.modules["rmtlib.comparison"], "_compared")
     grown = rmtlib.compare(network, steps, resume=True, **options)
     assert sorted(seen) == sorted(NAMES)
     pd.testing.assert_frame_equal(grown.table, rmtlib.compare(network, steps, progress=False).table)
     assert list(grown.layers) == sorted(NAMES)
-    os.utime(steps["5"], ns=(1, 1))
+    os.utime(steps[5], ns=(1, 1))
     with pytest.raises(ValueError, match=r"table.csv' is of another file, or the file has changed since"):
         rmtlib.compare(network, steps, resume=True, **options)
 
