@@ -98,11 +98,11 @@ def identity(name: str | tuple[str | None, str]) -> dict[str, str]:
 
 
 def table_of_layers(
-    work: Callable[[str, object], object],
+    work: Callable[[Any, Any], object],
     weights: Mapping,
     *,
     parameters: Mapping[str, object],
-    failed: Callable[[str, tuple | None, str], dict],
+    failed: Callable[[Any, tuple | None, str], dict],
     finish: Callable[[list[dict]], list[dict]] = list,
     undo: Callable[[dict], dict] = dict,
     on_result: Callable[[Any], object] | None = None,
