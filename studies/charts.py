@@ -307,7 +307,7 @@ def spike() -> Interactive:
         "Sliders set the strength and the shape of the matrix."
     )
     sliders = [
-        Slider("t", "strength t", np.arange(0.1, 3.01, 0.1), 7, "{:.1f} σ√n"),
+        Slider("t", "strength t", np.arange(0.1, 3.01, 0.1), 12, "{:.1f} σ√n"),
         Slider("q", "shape q = m/n", np.arange(0.1, 1.01, 0.1), 4),
     ]
     return Interactive(charts, sliders, alt=text)

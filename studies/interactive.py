@@ -136,14 +136,16 @@ class Interactive:
         size = {"width": width // columns - MARGIN, "height": HEIGHT if len(self.charts) <= 2 else LOW}
         sized = [chart.properties(**size) for chart in self.charts]
         params = [alt.param(name=slider.name, value=slider.numbers[slider.start]) for slider in self.sliders]
-        return alt.concat(*sized, columns=columns).add_params(*params).to_dict() | {"config": CONFIG}
+        figure = alt.concat(*sized, columns=columns).add_params(*params).to_dict() | {"config": CONFIG}
+        return {key: part for key, part in figure.items() if key != "$schema"}
 
     def still(self) -> str:
         """The picture at the start, as an ``<svg>`` element in the colours of the page."""
         specification = self.specification()
         svg = vl_convert.vegalite_to_svg(specification, vl_version=vl_convert.get_vegalite_versions()[-1])
-        own = hashlib.sha256(svg.encode()).hexdigest()[:8]
-        svg = re.sub(r'(?<=id=")(?=clip)|(?<=#)(?=clip)', own, svg)
+        # Names of its own: those of Vega count the pictures of the process.
+        own, known = hashlib.sha256(json.dumps(specification).encode()).hexdigest()[:8], {}
+        svg = re.sub(r'(?<=id=")clip\d+|(?<=#)clip\d+', lambda name: f"{own}-{known.setdefault(name[0], len(known))}", svg)
         return re.sub(r'^<svg [^>]*(viewBox="[^"]*")[^>]*>', r'<svg aria-hidden="true" \1>', svg[svg.index("<svg") :])
 
     def _repr_html_(self) -> str:
