@@ -302,3 +302,37 @@ def test_scripts_of_sliders_load_where_there_are_sliders(browser, name):
     known = {"vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "interactive.js"}
     assert scripts & known == (known if name in WITH_SLIDERS else set())
     visit.close()
+
+
+def test_links_show_what_they_lead_to_by_pointer_and_by_keyboard(browser):
+    visit = Visit(browser, "glossary")
+    card = visit.page.locator(".preview")
+    assert not card.is_visible()
+    visit.page.locator("article a[href$='#equation-marchenko-pastur']").first.hover()
+    card.locator("mjx-container").first.wait_for()
+    visit.page.keyboard.press("Escape")
+    assert not card.is_visible()
+    term = visit.page.locator("article a.reference[href*='#term-']").first
+    term.focus()
+    card.wait_for()
+    assert term.get_attribute("aria-describedby") == card.get_attribute("id")
+    assert term.inner_text().casefold() in card.inner_text().casefold()
+    assert violations(visit.page) == []
+    visit.page.evaluate("document.activeElement.blur()")
+    card.wait_for(state="hidden")
+    assert [url for url in visit.requests if not re.match(r"(file|data|blob):", url)] == []
+    visit.close()
+
+
+def test_the_card_of_a_link_stays_in_the_window_of_a_phone(browser):
+    visit = Visit(browser, "chapters/03_marchenko_pastur", viewport=PHONE)
+    links = visit.page.locator("article a.reference.internal[href*='08_neuron_sizes.html#']")
+    links.first.focus()
+    card = visit.page.locator(".preview")
+    card.wait_for()
+    box = card.bounding_box()
+    assert 0 <= box["x"] <= box["x"] + box["width"] <= PHONE["width"]
+    assert "sizes of neurons" in card.inner_text()
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert visit.problems == []
+    visit.close()

@@ -59,7 +59,7 @@ def test_a_script_in_the_repository_has_the_hash_and_the_licence_of_the_page(scr
 
 
 def test_nothing_else_of_others_lies_in_the_repository():
-    ours = {"book.css", "interactive.js", "regimes.png"}
+    ours = {"book.css", "interactive.js", "preview.js", "regimes.png"}
     assert {path.name for path in (ROOT / "_static").iterdir()} == {"mathjax", "vega"} | ours
     assert {path.name for path in (ROOT / "_static" / "vega").iterdir()} == {
         Path(name).name for script, licence in SCRIPTS.items() if "vega" in script for name in (f"{script}.js", licence)
