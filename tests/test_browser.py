@@ -268,6 +268,9 @@ def test_figures_with_sliders_are_drawn_again_for_a_phone(browser, name):
             arg=figure.element_handle(),
         )
         assert figure.evaluate(letters) > 10
+        # The sliders stay in sight while the last chart is looked at.
+        figure.evaluate("figure => scrollTo({top: scrollY + figure.getBoundingClientRect().bottom - 300, behavior: 'instant'})")
+        assert 0 < figure.locator(".sliders").bounding_box()["y"] < 300
     visit.close()
 
 
