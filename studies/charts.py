@@ -203,15 +203,15 @@ def cut_the_network(measured: pd.DataFrame, *, layer: str = "dense1", folder=Non
         beyond = filter_matrix(weights[layer].matrix).rank
         edges.append({"net": net, "x": float(nu[-beyond]) if beyond else float(nu[-1]), "text": f"edge: {beyond} beyond"})
     table, now = pd.concat(spectra), "datum.net == net && datum.at == at"
-    axes = {"x": marks.x_axis(f"singular value of {layer}", 6), "y": marks.y_axis("density", 1.1)}
+    axes = {"x": marks.x_axis(f"singular value of {layer}", 6), "y": marks.y_axis("density", 1.5)}
     edge = alt.Chart(pd.DataFrame(edges)).transform_filter("datum.net == net")
     cut = f"datum.x >= {cuts}[net][at]"
     charts = [
         marks.area(table, INITIAL, "datum.net == net", **axes)
         + marks.area(table, TRAINED, f"datum.net == net && {cut}", 0.9, **axes)
-        + edge.mark_rule(**marks.DASHED).encode(x="x:Q", y=alt.datum(0), y2=alt.datum(0.8))
-        + edge.mark_text(align="left", dx=5, dy=4).encode(x="x:Q", y=alt.datum(0.8), text="text:N")
-        + marks.words(pd.DataFrame(said), now, 6, 1.0),
+        + edge.mark_rule(**marks.DASHED).encode(x="x:Q", y=alt.datum(0), y2=alt.datum(1.1))
+        + edge.mark_text(align="left", dx=5, dy=4).encode(x="x:Q", y=alt.datum(1.1), text="text:N")
+        + marks.words(pd.DataFrame(said), now, 6, 1.4),
         marks.accuracies(
             _rivals(own),
             dict(RIVALS.values()),
@@ -279,7 +279,7 @@ def two_levels() -> Interactive:
 def spike() -> Interactive:
     """Where a planted direction puts a singular value, and how much of the direction is found, by its strength."""
     found = "t > pow(q,0.25)"
-    bulk = {"x": marks.x_axis("singular value", 4), "y": marks.y_axis("density", 1.5)}
+    bulk = {"x": marks.x_axis("singular value", 4), "y": marks.y_axis("density", 2.2)}
     law = (
         alt.Chart(marks.points(0.004, 4))
         .transform_filter(BULK.replace("s*", ""))

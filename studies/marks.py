@@ -12,7 +12,7 @@ from .interactive import INK
 
 __all__ = ["DASHED", "accuracies", "area", "circle", "curve", "histogram", "law", "line", "points", "words", "x_axis", "y_axis"]
 
-DASHED: dict[str, Any] = {"color": INK, "strokeDash": [6, 4], "strokeWidth": 1.6}  # laws
+DASHED: dict[str, Any] = {"color": INK, "strokeDash": [6, 4], "strokeWidth": 1.6, "clip": True}  # laws
 CIRCLE = "sqrt(max(4-pow(datum.x,2),0))/PI"
 
 
