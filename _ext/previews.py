@@ -91,4 +91,4 @@ def setup(app):
     app.connect("builder-inited", start)
     app.connect("doctree-resolved", collect, priority=900)
     app.connect("build-finished", write)
-    return {"parallel_read_safe": True, "parallel_write_safe": False}
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
