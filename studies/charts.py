@@ -66,7 +66,13 @@ def q_and_sigma(nu: np.ndarray, *, scale: float, top: float = 3.4) -> Interactiv
         "sets the shape of the matrix, the second the scale of the noise."
     )
     return Interactive(
-        [marks.area(marks.histogram(nu / scale, top), TRAINED, **axes) + ruled + law.encode(**axes) + named],
+        [
+            marks.area(marks.histogram(nu / scale, top), TRAINED, **axes)
+            + ruled
+            + law.encode(**axes)
+            + named
+            + marks.note("dashed: law of noise", top, 1.42)
+        ],
         [shape, size],
         alt=text,
     )
@@ -106,10 +112,15 @@ def turn_laziness(networks: pd.DataFrame, *, layer: str = "dense2", seed: int = 
     length = {"x": marks.x_axis("length, mean spacings", LONG), "y": marks.y_axis("number variance", 1)}
     band = alt.Chart(pd.DataFrame([dict(zip(("low", "high"), test.band, strict=True))])).mark_rect(color=INK, opacity=0.15)
     charts = [
-        marks.area(pd.concat(spectra), TRAINED, shown, **spectrum) + marks.circle(**spectrum),
-        band.encode(y=alt.Y("low:Q"), y2="high") + marks.line(pd.concat(vectors), TRAINED, shown, **rank),
+        marks.area(pd.concat(spectra), TRAINED, shown, **spectrum)
+        + marks.circle(**spectrum)
+        + marks.note("dashed: before training", 5, 0.72),
+        band.encode(y=alt.Y("low:Q"), y2="high")
+        + marks.line(pd.concat(vectors), TRAINED, shown, **rank)
+        + marks.note("grey: noise", 1, 0.93),
         marks.law(marks.curve(L, laws.number_variance_unfolded(L, a)), **length)
-        + marks.line(pd.concat(counts), TRAINED, shown, **length),
+        + marks.line(pd.concat(counts), TRAINED, shown, **length)
+        + marks.note("dashed: law of noise", LONG, 0.1),
         marks.accuracies(
             pd.concat(
                 [
@@ -167,6 +178,7 @@ def neuron_sizes(n: int = 256, *, seed: int = 0, top: float = 4.5) -> Interactiv
             marks.area(pd.concat(spectra), INITIAL, shown, **axes)
             + marks.circle(**axes)
             + marks.words(pd.DataFrame(counts), shown, top, 1.1)
+            + marks.note("dashed: noise of one size", top, 0.97)
         ).properties(title=name)
         for name, (spectra, counts) in ways.items()
     ]
@@ -270,8 +282,10 @@ def two_levels() -> Interactive:
     )
     coupling = Slider("c", "coupling", np.arange(0, 1.01, 0.05), 6, "{:.2f} of the scatter")
     charts = [
-        sum(levels[1:] + alone, start=levels[0]),
-        density.mark_line(color=INITIAL).encode(**spacing) + surmise.encode(**spacing),
+        sum([*levels[1:], *alone, marks.note("dashed: without coupling", 1.4, 1.8)], start=levels[0]),
+        density.mark_line(color=INITIAL).encode(**spacing)
+        + surmise.encode(**spacing)
+        + marks.note("dashed: the surmise", 3.5, 0.93),
     ]
     return Interactive(charts, [coupling], alt=text)
 
@@ -340,8 +354,14 @@ def window(spectra: Sequence[np.ndarray], windows: Sequence[int] = (2, 3, 5, 8, 
         alt.Chart(pd.concat(measured)).transform_filter("datum.a == a").mark_point(filled=True, size=35, color=INITIAL, opacity=1)
     )
     charts = [
-        marks.line(pd.concat(densities), INITIAL, "datum.a == a", **spectrum) + marks.circle(**spectrum),
-        marks.line(exact, INK, **length) + marks.law(pd.concat(filtered), "datum.a == a", **length) + points.encode(**length),
+        marks.line(pd.concat(densities), INITIAL, "datum.a == a", **spectrum)
+        + marks.circle(**spectrum)
+        + marks.note("dashed: true density", 2.1, 0.8),
+        marks.line(exact, INK, **length)
+        + marks.law(pd.concat(filtered), "datum.a == a", **length)
+        + points.encode(**length)
+        + marks.note("exact law", LONG, 1.12)
+        + marks.note("dashed: what the unfolding leaves", LONG, 0.1),
     ]
     text = (
         "Left, the density of one spectrum of noise as the unfolding sees it, with the quarter circle. Right, number variance of "
@@ -392,7 +412,11 @@ def is_it_noise(layer: str = "dense2", *, seed: int = 0) -> Interactive:
         Slider("number", "matrix", range(5), 0, [f"{number} of 5" for number in range(1, 6)]),
         Slider("shown", "answer", range(2), 0, ["hidden", "shown"]),
     ]
-    return Interactive([marks.area(pd.concat(spectra), INK, now, **axes) + marks.circle(**axes) + told], sliders, alt=text)
+    return Interactive(
+        [marks.area(pd.concat(spectra), INK, now, **axes) + marks.circle(**axes) + told + marks.note("dashed: noise", 3.4, 0.72)],
+        sliders,
+        alt=text,
+    )
 
 
 def _rivals(table):

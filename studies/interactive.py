@@ -144,7 +144,8 @@ class Interactive:
         specification = self.specification()
         svg = vl_convert.vegalite_to_svg(specification, vl_version=vl_convert.get_vegalite_versions()[-1])
         # Names of its own: those of Vega count the pictures of the process.
-        own, known = hashlib.sha256(json.dumps(specification).encode()).hexdigest()[:8], {}
+        own = hashlib.sha256(json.dumps(specification).encode()).hexdigest()[:8]
+        known: dict[str, int] = {}
         svg = re.sub(r'(?<=id=")clip\d+|(?<=#)clip\d+', lambda name: f"{own}-{known.setdefault(name[0], len(known))}", svg)
         return re.sub(r'^<svg [^>]*(viewBox="[^"]*")[^>]*>', r'<svg aria-hidden="true" \1>', svg[svg.index("<svg") :])
 

@@ -10,7 +10,21 @@ import pandas as pd
 
 from .interactive import INK
 
-__all__ = ["DASHED", "accuracies", "area", "circle", "curve", "histogram", "law", "line", "points", "words", "x_axis", "y_axis"]
+__all__ = [
+    "DASHED",
+    "accuracies",
+    "area",
+    "circle",
+    "curve",
+    "histogram",
+    "law",
+    "line",
+    "note",
+    "points",
+    "words",
+    "x_axis",
+    "y_axis",
+]
 
 DASHED: dict[str, Any] = {"color": INK, "strokeDash": [6, 4], "strokeWidth": 1.6, "clip": True}  # laws
 CIRCLE = "sqrt(max(4-pow(datum.x,2),0))/PI"
@@ -66,6 +80,11 @@ def circle(**axes):
 def words(table, where, x, y):
     """The column text of one row, its end at ``x`` and ``y``."""
     return _rows(table, where).mark_text(align="right").encode(x=alt.datum(x), y=alt.datum(y), text="text:N")
+
+
+def note(text, x, y):
+    """A text that stays, its end at ``x`` and ``y``."""
+    return words(pd.DataFrame({"text": [text]}), None, x, y)
 
 
 def accuracies(table, colors, now, where=None, **axes):
