@@ -154,7 +154,7 @@ class Interactive:
         specification = json.dumps(self.specification(), ensure_ascii=False, separators=(",", ":")).replace("</", "<\\/")
         start = "; ".join(f"{slider.label}: {slider.texts[slider.start]}" for slider in self.sliders)
         return (
-            f'<div class="interactive" role="group" aria-label="{text}">'
+            f'<div class="interactive" role="group" aria-label="figure with sliders">'
             f'<div class="sliders" hidden>{"".join(slider.html() for slider in self.sliders)}</div>'
             f'<div class="live" role="img" aria-label="{text}" hidden><div aria-hidden="true"></div></div>'
             f'<div class="still"><div role="img" aria-label="{text}">{self.still()}</div><p>{escape(start)}</p></div>'

@@ -72,7 +72,7 @@ def test_a_figure_refuses_what_it_cannot_show():
 def test_the_page_gets_a_specification_and_a_still_picture_and_no_address():
     html = one()._repr_html_()
     assert "http" not in html
-    assert html.count('aria-label="A &quot;line&quot;."') == 3
+    assert html.count('aria-label="A &quot;line&quot;."') == 2
     (specification,) = re.findall(r'<script type="application/json">(.*?)</script>', html)
     assert json.loads(specification) == one().specification()
     assert json.loads(specification)["params"] == [{"name": "k", "value": 0.0}]
