@@ -1,5 +1,5 @@
 """What a link leads to, for a preview of links inside the book: the first words of a section, figure, exercise or
-term, or an equation.
+term, an equation, or a cited work.
 
 The texts of all pages stand in one script of the built book, `_static/previews.js`, for a page opened from a file may not fetch
 another. A build that writes a few pages keeps the texts of the others.
@@ -45,6 +45,8 @@ def preview(node):
         return ["", words(caption)] if caption is not None else None
     if isinstance(node, nodes.math_block):
         return ["", rf"\[{node.astext()}\]"]
+    if isinstance(node, nodes.citation):
+        return ["", words(first(node, nodes.paragraph))]
     title, paragraph = first(node, nodes.title), first(node, nodes.paragraph)
     if paragraph is None:
         return None
@@ -58,6 +60,8 @@ def collect(app, doctree, docname):
     for node in doctree.findall(nodes.Element):
         if node.get("ids") and (shown := preview(node)):
             found |= dict.fromkeys(node["ids"], shown)
+            if isinstance(node, nodes.citation):
+                app.cited |= {(docname, id) for id in node["ids"]}
     app.previews[docname] = found
 
 
@@ -74,7 +78,7 @@ def write(app, exception):
         return
     target = Path(app.outdir) / SCRIPT
     before = json.loads(target.read_text(encoding="utf-8")[len(START) :]) if target.is_file() else {}
-    wanted = referred(app)
+    wanted = referred(app) | app.cited
     pages = {name: app.builder.get_target_uri(name) for name in app.env.found_docs}
     kept = {pages[name] for name in pages if name not in app.previews}
     before = {key: text for key, text in before.items() if key.partition("#")[0] in kept}
@@ -84,7 +88,7 @@ def write(app, exception):
 
 
 def start(app):
-    app.previews = {}
+    app.previews, app.cited = {}, set()
 
 
 def setup(app):

@@ -40,6 +40,10 @@ def test_a_term_a_figure_and_an_equation():
     assert previews.preview(term) == ["bulk", "Most levels."]
     assert previews.preview(nodes.figure("", nodes.image(), nodes.caption("", "Two panels."))) == ["", "Two panels."]
     assert previews.preview(nodes.math_block("", "x = 1")) == ["", r"\[x = 1\]"]
+    assert previews.preview(nodes.citation("", nodes.label("", "LS21"), paragraph("Landa: Biwhitening."))) == [
+        "",
+        "Landa: Biwhitening.",
+    ]
     assert previews.preview(nodes.target()) is None
 
 
@@ -56,6 +60,7 @@ def app(tmp_path):
         env=SimpleNamespace(found_docs={"one", "two"}, get_domain={"std": std, "math": maths}.get),
         outdir=tmp_path,
         previews={},
+        cited=set(),
     )
 
 
@@ -83,3 +88,10 @@ def test_a_page_that_left_the_book_leaves_the_previews(app):
     app.env.found_docs.remove("two")
     app.previews = {}
     assert written(app) == {"one.html#here": ["a", "b"]}
+
+
+def test_a_cited_work_needs_no_label(app):
+    page = nodes.container("", nodes.citation("", paragraph("A work."), ids=["id7"]), section("No label", "Text."))
+    previews.collect(app, page, "two")
+    app.env.get_domain("std").anonlabels = {}
+    assert written(app) == {"two.html#id7": ["", "A work."]}
