@@ -14,7 +14,6 @@ __all__ = [
     "laziness_panels",
     "COLORS",
     "animate_training",
-    "bulk_panel",
     "ends_panels",
     "error_panel",
     "number_variance_panel",
@@ -307,33 +306,6 @@ def ends_panels(table, *, bound=0.40):
         ax.set_xlabel("mean p")
     axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="x-small")
     return figure
-
-
-def bulk_panel(ax, nu, *, laws, outlier=None, top=3.2, bins=80):
-    r"""Singular values of noise, or of noise and a signal, with laws of the bulk.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    nu : array
-        Singular values.
-    laws : dict of str to object with ``pdf``
-        Laws by their label, such as `rmtlib.laws.marchenko_pastur`; the first is dashed, the others dotted and dash-dotted.
-    outlier : float, optional
-        Where a singular value is expected outside the bulk.
-    top : float
-        End of the axis.
-    bins : int
-        Bins of the histogram from 0 to ``top``.
-    """
-    x = np.linspace(0, top, 900)
-    ax.hist(nu, np.linspace(0, top, bins + 1), density=True, color=COLORS["initial"], alpha=0.45)
-    for (label, law), style in zip(laws.items(), ("--", ":", "-."), strict=False):
-        ax.plot(x, law.pdf(x), style, color=COLORS["law"], label=label)
-    if outlier is not None:
-        ax.axvline(outlier, ls=":", color=COLORS["law"])
-    ax.set(xlabel=r"singular value $\nu$", ylabel=r"density $P(\nu)$", xlim=(0, top))
-    return ax
 
 
 def error_panel(ax, table, x, y, *, by, error, label="{}", fmt="-", level=None, marks=None):

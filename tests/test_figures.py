@@ -99,22 +99,6 @@ def test_each_frame_draws_the_spectrum_and_the_curve_of_its_epoch():
     plt.close(figure)
 
 
-def test_bulk_panel_draws_each_law_in_its_own_line_and_where_an_outlier_is_expected(ax):
-    q = 0.25
-    figures.bulk_panel(
-        ax, np.array([0.5, 1.0, 1.4]), laws={"one": laws.marchenko_pastur(q), "two": laws.marchenko_pastur(1)}, outlier=2.1
-    )
-    one, two, outlier = ax.get_lines()
-    assert labels(ax) == ["one", "two"]
-    assert [line.get_linestyle() for line in (one, two)] == ["--", ":"]
-    x, y = one.get_data()
-    # the law of matrices with q = 1/4 lies between 1 - 1/2 and 1 + 1/2, and that of square ones is a quarter circle of radius 2
-    assert (y[(x < 0.5) | (x > 1.5)] == 0).all()
-    np.testing.assert_allclose(two.get_ydata()[1:], np.sqrt(np.maximum(4 - x[1:] ** 2, 0)) / np.pi, atol=1e-12)
-    assert outlier.get_xdata() == [2.1, 2.1]
-    assert sum(bar.get_height() * bar.get_width() for bar in ax.patches) == pytest.approx(1)
-
-
 def test_error_panel_draws_a_curve_for_each_group_with_its_marks(ax):
     table = pd.DataFrame(
         {"who": ["b", "a", "a"], "x": [1, 2, 3], "y": [0.5, 0.6, 0.7], "bar": [0.1, 0.2, 0.3], "edge": [0, 2, 2]}
