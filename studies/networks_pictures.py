@@ -347,7 +347,7 @@ def intruders(found: Mapping[str, Intruders], *, threshold: float = 0.5) -> Row:
         drawn.append(
             drawing(
                 figure,
-                alt=f"{name}: {below} of {len(place)} points lie below the threshold, noise between {low.min():.2f} and {high.max():.2f}.",
+                alt=f"{name}: {below} of {len(place)} points below it, noise from {low.min():.2f} to {high.max():.2f}.",
             )
         )
     return side_by_side(*drawn)
