@@ -12,7 +12,7 @@ import rmtlib
 from rmtlib import figures, laws
 from rmtlib.porter_thomas import PorterThomasTest
 from rmtlib.subspaces import Intruders
-from rmtlib.vector import Drawing, Row, drawing, side_by_side, small_axes
+from rmtlib.vector import Row, drawing, side_by_side, small_axes
 
 from . import text, transformer
 from .layers import LENGTHS, LevelStatistics
@@ -40,7 +40,7 @@ SENTENCES, POINTS = 60, 500
 MOST = 2.45  # standard deviations, within which 19 of 20 points of a round Gaussian cloud lie
 
 
-def unrolled(W: np.ndarray, *, channels: int, row: int | None = None) -> Drawing:
+def unrolled(W: np.ndarray, *, channels: int, row: int | None = None) -> Row:
     """A convolution as kernels and as a matrix: one filter, whose kernels become one row.
 
     Parameters
@@ -53,7 +53,7 @@ def unrolled(W: np.ndarray, *, channels: int, row: int | None = None) -> Drawing
         The filter that is shown; by default the strongest.
     """
     row = int(np.argmax(np.sum(W**2, axis=1))) if row is None else row
-    figure = plt.figure(figsize=(4.9, 3.3), layout="none")
+    figure = plt.figure(figsize=(4, 2.9), layout="none")
     shades = {"cmap": "gray", "interpolation": "none", "aspect": "auto"}
     ends = {"vmin": -np.abs(W[row]).max(), "vmax": np.abs(W[row]).max()}
     for channel, kernel in enumerate(W[row].reshape(9, channels).T[:3]):
@@ -70,13 +70,13 @@ def unrolled(W: np.ndarray, *, channels: int, row: int | None = None) -> Drawing
     whole.imshow(W, **shades, vmin=-2.5 * W.std(), vmax=2.5 * W.std())
     whole.set_axis_off()
     whole.set_title(f"matrix, {W.shape[0]} × {W.shape[1]}", fontsize=9.5, pad=4)
-    whole.axhspan(row - 0.5, row + 0.5, fc="none", ec=TRAINED, lw=1.4)
+    whole.axhspan(row - 0.5, row + 0.5, fc="none", ec=TRAINED, lw=1)
     between = {"xycoords": "figure fraction", "textcoords": "figure fraction", "arrowprops": _arrow()}
     whole.annotate("", (0.255, place), (0.185, 0.52), **between)
     whole.annotate("", (0.575, place), (0.485, place), **between)
     figure.text(0.89, place, "one\nfilter", color=TRAINED, va="center", **WORDS)
     alt = "Three small images, the kernels of one filter, written one after the other into a strip: one row of a matrix."
-    return drawing(figure, alt=alt)
+    return side_by_side(drawing(figure, alt=alt))
 
 
 def spectra(matrices: Mapping[Hashable, np.ndarray], noise: Mapping[Hashable, np.ndarray], *, top: float = 2.4) -> Row:
