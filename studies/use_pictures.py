@@ -167,11 +167,11 @@ def stop_or_cut(epochs: pd.DataFrame, noisy: pd.DataFrame, runs: Sequence[Run], 
         before.plot(mean["epoch"], 100 * mean["accuracy"], ls="--", lw=1, **look)
         best = int(np.argmax(y))
         before.plot(stop["epoch"].iloc[best], y[best], "*", ms=9, mec=LAW, mew=0.6, zorder=4, **look)
-        before.text(115, y[-1], name, va="center", **look, **BOLD)
+        before.text(115, y[-1], name, va="center", color=TRAINED, **BOLD)
         rows = kept[kept["share"] == replaced].sort_values("value")
         ys = 100 * rows["accuracy"].to_numpy()
         after.errorbar(rows["value"], ys, 100 * rows["gain_error"], fmt="o-", ms=3, lw=1.3, **look)
-        after.text(590, ys[-1], name, va="center", **look, **BOLD)
+        after.text(590, ys[-1], name, va="center", color=TRAINED, **BOLD)
         told.append((name, y[best], y[-1], ys.max()))
     before.text(1, 15, "★ stop here", **WORDS)
     before.text(1, 7, "dashed: mean of the weights\nfrom here on", **WORDS)
@@ -342,7 +342,7 @@ def loss_by_share(carried: pd.DataFrame, ranked: pd.DataFrame) -> Row:
 def _name_layers(ax, x: float, y: float, *, step: float = -6):
     for place, (layer, (marker, opacity)) in enumerate(reversed(LAYERS.items())):
         mark = {"o": "●", "s": "■", "^": "▲"}[marker]
-        ax.text(x, y + place * step, f"{layer} {mark}", ha="right", color=TRAINED, alpha=opacity, **WORDS)
+        ax.text(x, y + place * step, f"{layer} {mark}", ha="right", color=TRAINED, alpha=max(opacity, 0.75), **WORDS)
 
 
 def _image(matrix: np.ndarray, words: str, *, spread: float = 0.6):

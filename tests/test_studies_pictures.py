@@ -23,7 +23,7 @@ def style():
 
 
 def words(drawing):
-    return " ".join(text.text or "" for text in ElementTree.fromstring(drawing.svg).iter("text"))
+    return " ".join("".join(text.itertext()) for text in ElementTree.fromstring(drawing.svg).iter("text"))
 
 
 def label(drawing):
@@ -68,7 +68,8 @@ def test_levels_of_layers_stand_above_their_number_variance():
     noise = {name: of_layers.level_statistics(ensembles.gaussian((200, 150), name)) for name in (0, 1)}
     row = networks_pictures.levels(noise, noise, a=15)
     says_what_it_shows(row, 4)
-    assert [("spacing" in words(drawing), "number" in words(drawing)) for drawing in row.drawings] == [(1, 0)] * 2 + [(0, 1)] * 2
+    kinds = [("random matrix" in words(one), "number variance" in words(one)) for one in row.drawings]
+    assert kinds == [(True, False)] * 2 + [(False, True)] * 2
 
 
 def test_vectors_of_layers_stand_beside_those_of_noise():
