@@ -101,8 +101,8 @@ def small_axes(width: float = 3.4, height: float = 2.4, *, rows: int = 1):
     for ax in figure.axes:
         ax.tick_params(labelsize=8.5)
         for text in (ax.xaxis.label, ax.yaxis.label):
-            text.set_size(9.5)
-        ax.title.set_size(10)
+            text.set_fontsize(9.5)
+        ax.title.set_fontsize(10)
     return figure, axes
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,8 +33,8 @@ __all__ = [
 ]
 
 TRAINED, NOISE, LAW, BAND, OTHER = (figures.COLORS[key] for key in ("trained", "noise", "law", "band", "other"))
-WORDS = {"fontsize": 8.5}
-BOLD = {"fontsize": 9.5, "fontweight": "bold"}
+WORDS: dict[str, Any] = {"fontsize": 8.5}
+BOLD: dict[str, Any] = {"fontsize": 9.5, "fontweight": "bold"}
 BINS = 50
 MODULES = ("argparse", "csv", "decimal", "inspect", "json", "logging", "random")  # whose docstrings are read
 SENTENCES, POINTS = 60, 500
@@ -54,8 +55,8 @@ def unrolled(W: np.ndarray, *, channels: int, row: int | None = None) -> Row:
     """
     row = int(np.argmax(np.sum(W**2, axis=1))) if row is None else row
     figure = plt.figure(figsize=(4, 2.9), layout="none")
-    shades = {"cmap": "gray", "interpolation": "none", "aspect": "auto"}
-    ends = {"vmin": -np.abs(W[row]).max(), "vmax": np.abs(W[row]).max()}
+    shades: dict[str, Any] = {"cmap": "gray", "interpolation": "none", "aspect": "auto"}
+    ends: dict[str, Any] = {"vmin": -np.abs(W[row]).max(), "vmax": np.abs(W[row]).max()}
     for channel, kernel in enumerate(W[row].reshape(9, channels).T[:3]):
         ax = figure.add_axes((0.03, 0.70 - 0.29 * channel, 0.145, 0.215))
         ax.imshow(kernel.reshape(3, 3), **shades, **ends)
@@ -71,7 +72,7 @@ def unrolled(W: np.ndarray, *, channels: int, row: int | None = None) -> Row:
     whole.set_axis_off()
     whole.set_title(f"matrix, {W.shape[0]} × {W.shape[1]}", fontsize=9.5, pad=4)
     whole.axhspan(row - 0.5, row + 0.5, fc="none", ec=TRAINED, lw=1)
-    between = {"xycoords": "figure fraction", "textcoords": "figure fraction", "arrowprops": _arrow()}
+    between: dict[str, Any] = {"xycoords": "figure fraction", "textcoords": "figure fraction", "arrowprops": _arrow()}
     whole.annotate("", (0.255, place), (0.185, 0.52), **between)
     whole.annotate("", (0.575, place), (0.485, place), **between)
     figure.text(0.89, place, "one\nfilter", color=TRAINED, va="center", **WORDS)
@@ -357,5 +358,5 @@ def _name(place: Hashable) -> str:
     return " ".join(place) if isinstance(place, tuple) else str(place)
 
 
-def _arrow():
+def _arrow() -> dict[str, Any]:
     return {"arrowstyle": "->", "lw": 0.9, "color": "black"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.patches import Rectangle
 import rmtlib
 from rmtlib import figures, filtering
 from rmtlib.runs import Run
-from rmtlib.vector import Row, drawing, side_by_side, small_axes
+from rmtlib.vector import Drawing, Row, drawing, side_by_side, small_axes
 
 from .regimes import REGIMES
 
@@ -31,8 +32,8 @@ __all__ = [
 ]
 
 TRAINED, NOISE, LAW, BAND, OTHER = (figures.COLORS[key] for key in ("trained", "noise", "law", "band", "other"))
-WORDS = {"fontsize": 8.5}
-BOLD = {"fontsize": 9, "fontweight": "bold"}
+WORDS: dict[str, Any] = {"fontsize": 8.5}
+BOLD: dict[str, Any] = {"fontsize": 9, "fontweight": "bold"}
 LAYERS = {"dense1": ("o", 0.4), "dense2": ("s", 0.7), "dense3": ("^", 1.0)}  # marker and opacity: deeper is darker
 SIDE = 120  # of the picture that is filtered
 BINS = 55
@@ -103,7 +104,7 @@ def deciles(measured: pd.DataFrame) -> Row:
         for layer, (marker, opacity) in LAYERS.items():
             rows = removed[(removed["laziness"] == laziness) & (removed["layer"] == layer)].sort_values("value")
             y = 100 * rows["gain"].to_numpy()
-            look = {"fmt": f"{marker}-", "ms": 3, "lw": 1.1, "color": TRAINED, "alpha": opacity}
+            look: dict[str, Any] = {"fmt": f"{marker}-", "ms": 3, "lw": 1.1, "color": TRAINED, "alpha": opacity}
             ax.errorbar(rows["value"] + 1, y, 100 * rows["gain_error"], **look)
             last[layer] = y[-1]
         _name_layers(ax, 5, 0.6 * low, step=0.13 * low)
@@ -115,24 +116,33 @@ def deciles(measured: pd.DataFrame) -> Row:
 
 
 def spectra_by_share(layers: Mapping[float, rmtlib.LayerAnalysis]) -> Row:
-    """Singular values by the share of replaced labels, one below the other, with the fitted bulk and each outlier marked."""
+    """Singular values by the share of replaced labels, one below the other, with the fitted bulk and each outlier marked.
+
+    Raises
+    ------
+    ValueError
+        If to one of them no bulk could be fitted.
+    """
     figure, axes = small_axes(4.2, 4.6, rows=len(layers))
     top = 1.04 * max(s.nu[-1] for s in layers.values())
     told = []
     for ax, (share, s) in zip(axes, layers.items(), strict=True):
+        if (bulk := s.bulk) is None:
+            msg = f"layers must have a fitted bulk each; that with a share of {share:g} has none"
+            raise ValueError(msg)
         ax.hist(s.nu, list(np.linspace(0, top, BINS + 1)), density=True, color=TRAINED, alpha=0.55)
         x = np.linspace(0, top, 500)
-        y = s.bulk.pdf(x)
+        y = bulk.pdf(x)
         ax.plot(x[y > 0], y[y > 0], "--", color=LAW, lw=1.1)
-        outside = s.nu[s.nu > s.bulk.outlier_edge]
+        outside = s.nu[s.nu > bulk.outlier_edge]
         ax.plot(outside, np.full(len(outside), 0.24), "|", color=TRAINED, ms=8, mew=1.3)
-        ax.plot(s.bulk.nu_plus, 0, "^", ms=6, color=LAW, clip_on=False)
+        ax.plot(bulk.nu_plus, 0, "^", ms=6, color=LAW, clip_on=False)
         ax.text(0.99, 0.96, f"{100 * share:.0f} % replaced", ha="right", va="top", transform=ax.transAxes, **BOLD)
         words = f"{len(outside)} outliers" if len(outside) else "no outlier"
         ax.text(0.99, 0.68, words, color=TRAINED, ha="right", va="top", transform=ax.transAxes, **WORDS)
         ax.set(yticks=[], xlim=(0, top), ylim=(0, 0.85))
         ax.spines["left"].set_visible(False)
-        told.append(f"{100 * share:.0f} %: bulk up to {s.bulk.nu_plus:.2f}, {words}")
+        told.append(f"{100 * share:.0f} %: bulk up to {bulk.nu_plus:.2f}, {words}")
     axes[-1].set_xlabel("singular value (triangle: end of the fitted bulk)")
     return side_by_side(drawing(figure, alt=f"Histograms one below the other. {'; '.join(told)}."))
 
@@ -159,7 +169,8 @@ def stop_or_cut(epochs: pd.DataFrame, noisy: pd.DataFrame, runs: Sequence[Run], 
     told = []
     groups = epochs[epochs["seed"] == 0].groupby("label_noise")
     for opacity, (replaced, own) in zip((0.45, 0.7, 1.0), groups, strict=True):
-        name, look = f"{100 * replaced:.0f} %", {"color": TRAINED, "alpha": opacity}
+        name = f"{100 * replaced:.0f} %"
+        look: dict[str, Any] = {"color": TRAINED, "alpha": opacity}
         stop = own[own["kind"] == "stop"].sort_values("epoch")
         mean = own[own["kind"] == "average"].sort_values("epoch")
         y = 100 * stop["accuracy"].to_numpy()
@@ -230,7 +241,7 @@ def accuracy_by_size(measured: pd.DataFrame) -> Row:
         "svd": ("plain truncation", "o-", TRAINED, 1.6),
         "pruned": ("small weights out", "s--", OTHER, 1.0),
     }
-    drawn = []
+    drawn: list[Drawing] = []
     for regime, laziness in REGIMES.items():
         part = measured[(measured["network"] == "mlp512") & (measured["regime"] == regime)].set_index("treatment")
         figure, ax = small_axes(2.7, 2.8)

@@ -150,6 +150,12 @@ def test_spectra_stand_in_the_order_of_their_shares(by_share):
     assert [label(drawing)[:4] for drawing in use_pictures.vectors_by_share(by_share).drawings] == ["0 % ", "50 %"]
 
 
+def test_a_layer_without_a_bulk_is_named(by_share):
+    without = {0.0: by_share[0.0], 0.2: SimpleNamespace(nu=np.arange(3.0), bulk=None)}
+    with pytest.raises(ValueError, match="share of 0.2 has none"):
+        use_pictures.spectra_by_share(without)
+
+
 def test_the_best_epoch_and_the_best_cut_are_named():
     epochs = pd.DataFrame(
         [(share, 0, kind, epoch, accuracy / 100) for share in (0.2, 0.4, 0.6) for kind in ("stop", "average")
