@@ -41,6 +41,7 @@ def set_style() -> None:
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.titlesize": "medium",
+            "patch.force_edgecolor": False,  # white edges are those of a white page
             "legend.frameon": False,
             "legend.fontsize": "small",
             "svg.hashsalt": "rmtlib",
