@@ -82,7 +82,7 @@ check: $(INSTALLED) prose  ## lint the code and the text, check types and the di
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-prose: $(INSTALLED)  ## find numbers that were typed into the text, and gaps in the scoreboard
+prose: $(INSTALLED)  ## find numbers that were typed into the text, long sentences, and gaps in the scoreboard
 	$(BIN)/python tools/check_prose.py
 	$(BIN)/python tools/scoreboard.py --check
 
