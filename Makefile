@@ -82,7 +82,7 @@ check: $(INSTALLED) prose  ## lint the code and the text, check types and the di
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-prose: $(INSTALLED)  ## find numbers that were typed into the text, and gaps in the scoreboard
+prose: $(INSTALLED)  ## find numbers that were typed into the text, long sentences, and gaps in the scoreboard
 	$(BIN)/python tools/check_prose.py
 	$(BIN)/python tools/scoreboard.py --check
 
@@ -96,12 +96,14 @@ scoreboard: $(INSTALLED)  ## write the tables of scoreboard and index from paper
 fuzz: $(INSTALLED)  ## read damaged copies of weights of every format: make fuzz [COPIES=10000] (minutes)
 	$(BIN)/python -m tests.fuzz_weights $(or $(COPIES),10000)
 
-bench: $(INSTALLED)  ## time the analysis and the training against their peers, side by side (minutes)
+bench: $(INSTALLED)  ## time analysis, training, scan and comparison against their peers, side by side (half an hour)
 	$(BIN)/python benchmarks/analysis.py
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/factored_forward.py
 	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/report.py
+	$(BIN)/python benchmarks/scan.py time memory cluster
+	$(BIN)/python benchmarks/comparison.py
 
 serve: book  ## build the book and serve it on http://localhost:8000; EDITION as for book
 	$(BIN)/python -m http.server 8000 --directory $(BUILT)/html

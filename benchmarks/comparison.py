@@ -1,15 +1,15 @@
 """What `rmtlib compare` makes of noise and of planted updates, how its p of intruders are calibrated, and what these cost.
 
-Usage: python benchmarks/comparison.py [N] [--shape 512 256] [--cost 1024 1024]
+Usage: python benchmarks/comparison.py [noise planted intruders cost alpha] [-n 100] [--shape 512 256] [--timed 1024 1024]
 
 Base and update are noise, the update a tenth of the base; *sized*: rows and columns have sizes that differ by half of their mean.
 
-noise      N updates of each kind (default: 100), and in how many a direction is called beyond noise (target: at most 5 of 100).
+noise      N updates of each kind, and in how many no direction is called beyond noise (target: at least 95 of 100).
 planted    N/10 updates of each kind with 1, 5 or 16 directions at 2, 5 and 50 times the threshold, and how many counts are right
            to one (target: all).
 intruders  N/2 pairs without a planted direction, 20 p-values of each, half of them sized: how many are below 0.05 (target: .03 to
-           .07), and how many vectors a fixed threshold on the cosine calls new; and what they cost in decompositions of the base
-           in double precision (target: at most 10).
+           .07), and how many vectors a fixed threshold on the cosine calls new.
+cost       What a comparison and its intruders cost in decompositions of the base in double precision (target: at most 10).
 alpha      N/2 sized noises of each shape: mean and standard deviation of (alpha - alpha of noise) / its standard deviation, once
            sizes are taken out (targets: 0 within .2, and .8 to 1.2).
 """
@@ -120,13 +120,18 @@ def measure_alpha(n):
 
 
 if __name__ == "__main__":
+    parts = {
+        "noise": lambda options: measure_noise(options.n, options.shape),
+        "planted": lambda options: measure_planted(max(options.n // 10, 1), options.shape),
+        "intruders": lambda options: measure_intruders(max(options.n // 2, 2), options.shape),
+        "cost": lambda options: measure_cost(options.timed),
+        "alpha": lambda options: measure_alpha(max(options.n // 2, 2)),
+    }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("n", metavar="N", type=int, nargs="?", default=100)
+    parser.add_argument("parts", nargs="*", default=list(parts), metavar="PART", help=f"{', '.join(parts)} (default: all)")
+    parser.add_argument("-n", type=int, default=100)
     parser.add_argument("--shape", nargs=2, type=int, default=(512, 256))
-    parser.add_argument("--cost", nargs=2, type=int, default=(1024, 1024), help="shape of the matrix that is timed")
-    options = parser.parse_args()
-    measure_noise(options.n, options.shape)
-    measure_planted(max(options.n // 10, 1), options.shape)
-    measure_intruders(max(options.n // 2, 2), options.shape)
-    measure_cost(options.cost)
-    measure_alpha(max(options.n // 2, 2))
+    parser.add_argument("--timed", nargs=2, type=int, default=(1024, 1024), help="shape of the matrix that is timed")
+    arguments = parser.parse_args()
+    for part in arguments.parts:
+        parts[part](arguments)

@@ -1,12 +1,13 @@
 """A scan beside torch's singular values, Spectrum's computation and weightwatcher; its memory; and one dask worker against two.
 
-Usage: python benchmarks/scan.py [time memory cluster layers] [--shape 11008 4096] [--rounds 1] [--threads 2]
+Usage: python benchmarks/scan.py [time directions memory cluster layers] [--shape 11008 4096] [--rounds 1] [--threads 2]
 
-time      `rmtlib.scan` of noise, and of noise with 16 directions, over `torch.linalg.svdvals` in float32 of the same matrix
-          (targets: 1.3 without sizes, 2.7 with them, on noise); beside it Spectrum's computation, which is those values, their
-          quartiles and two sums, and weightwatcher where it is installed (pip install -r requirements-bench.txt).
+time      `rmtlib.scan` of noise over `torch.linalg.svdvals` in float32 of the same matrix (targets: 1.3 without sizes, 2.7 with
+          them); beside it Spectrum's computation, which is those values, their quartiles and two sums, and weightwatcher where it
+          is installed (pip install -r requirements-bench.txt).
+directions  the same of noise with 16 directions.
 memory    peak of `rmtlib scan` on a sharded bfloat16 checkpoint of 2 GB with matrices of the shape, written to a temporary folder
-          (target: 1.5 GB); it scans three layers, as the peak is that of the largest.
+          (target: 1.5 GB); it scans two layers of two shards, as the peak is that of the largest.
 layers    processor time and memory of one layer of each shape in the blocks of a network of 70 billion parameters, noise, and the
           time of the whole network, extrapolated.
 cluster   24 layers of 1024 x 1024 on one dask worker of one thread and on two, start-up excluded (target: 1.6 times as fast).
@@ -89,6 +90,14 @@ def weightwatcher_of(W):
 
 
 def measure_time(options):
+    measure_contenders("noise", noise(options.shape), options)
+
+
+def measure_directions(options):
+    measure_contenders("16 directions", with_directions(options.shape), options)
+
+
+def measure_contenders(what, W, options):
     import importlib.util
 
     import torch
@@ -96,23 +105,22 @@ def measure_time(options):
     import rmtlib
 
     torch.set_num_threads(options.threads)
-    for what, W in (("noise", noise(options.shape)), ("16 directions", with_directions(options.shape))):
-        contenders = {
-            "torch.linalg.svdvals, float32": lambda W=W: torch.linalg.svdvals(torch.from_numpy(W)),
-            "rmtlib.scan without sizes": lambda W=W: rmtlib.scan({"w": W}, biwhiten=False, workers=1, progress=False),
-            "rmtlib.scan": lambda W=W: rmtlib.scan({"w": W}, workers=1, progress=False),
-            "Spectrum's number": lambda W=W: spectrum_number(W),
-        }
-        if options.weightwatcher and importlib.util.find_spec("weightwatcher"):
-            contenders["weightwatcher"] = lambda W=W: weightwatcher_of(W)
-        times: dict = {name: [] for name in contenders}
-        for _ in range(options.rounds):
-            for name, call in contenders.items():
-                times[name].append(seconds(call))
-        first = np.median(times["torch.linalg.svdvals, float32"])
-        print(f"{options.shape[0]} x {options.shape[1]}, {what}, {options.threads} threads")
-        for name, found in times.items():
-            print(f"  {name:<32} {np.median(found):7.2f} s  {np.median(found) / first:5.2f}", flush=True)
+    contenders = {
+        "torch.linalg.svdvals, float32": lambda: torch.linalg.svdvals(torch.from_numpy(W)),
+        "rmtlib.scan without sizes": lambda: rmtlib.scan({"w": W}, biwhiten=False, workers=1, progress=False),
+        "rmtlib.scan": lambda: rmtlib.scan({"w": W}, workers=1, progress=False),
+        "Spectrum's number": lambda: spectrum_number(W),
+    }
+    if options.weightwatcher and importlib.util.find_spec("weightwatcher"):
+        contenders["weightwatcher"] = lambda: weightwatcher_of(W)
+    times: dict = {name: [] for name in contenders}
+    for _ in range(options.rounds):
+        for name, call in contenders.items():
+            times[name].append(seconds(call))
+    first = np.median(times["torch.linalg.svdvals, float32"])
+    print(f"{options.shape[0]} x {options.shape[1]}, {what}, {options.threads} threads")
+    for name, found in times.items():
+        print(f"  {name:<32} {np.median(found):7.2f} s  {np.median(found) / first:5.2f}", flush=True)
 
 
 def measure_memory(options):
@@ -127,11 +135,11 @@ def measure_memory(options):
             index |= dict.fromkeys(names, shard)
         (Path(folder) / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
         size = sum(path.stat().st_size for path in Path(folder).iterdir()) / 1e9
-        command = [sys.executable, "-c", PEAK, "scan", folder, "-o", f"{folder}/scan", "--workers", "2", "--layers", r"\.[012]\."]
+        command = [sys.executable, "-c", PEAK, "scan", folder, "-o", f"{folder}/scan", "--workers", "2", "--layers", r"\.[34]\."]
         start = time.perf_counter()
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     peak = float(done.stdout.split("PEAK")[1])
-    print(f"memory: {size:.1f} GB in {count} matrices of {n} x {m}, three scanned in {time.perf_counter() - start:.0f} s")
+    print(f"memory: {size:.1f} GB in {count} matrices of {n} x {m}, two scanned in {time.perf_counter() - start:.0f} s")
     print(f"  peak {peak:.2f} GB (target: 1.5)", flush=True)
 
 
@@ -157,7 +165,7 @@ def measure_layers(options):
             found.append(json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout))
         (plain, _), (whole, memory) = found
         totals += BLOCKS * count * np.array([plain, whole])
-        print(f"{shape[0]:>6} x {shape[1]:<6} {plain:>20.0f} {whole:>15.0f} {memory:>11.1f} GB", flush=True)
+        print(f"{shape[0]:>6} x {shape[1]:<6} {plain:>20.1f} {whole:>15.1f} {memory:>11.1f} GB", flush=True)
     plain, whole = totals / 3600
     print(f"all {BLOCKS} blocks, extrapolated: {plain:.0f} processor hours without sizes, {whole:.0f} with them", flush=True)
 
@@ -196,7 +204,10 @@ def warm_up():
 
 
 if __name__ == "__main__":
-    parts = {"time": measure_time, "memory": measure_memory, "cluster": measure_cluster, "layers": measure_layers}
+    parts = {
+        **{"time": measure_time, "directions": measure_directions, "memory": measure_memory},
+        **{"cluster": measure_cluster, "layers": measure_layers},
+    }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=list(parts), metavar="PART", help=f"{', '.join(parts)} (default: all)")
     parser.add_argument("--shape", nargs=2, type=int, default=(11008, 4096))

@@ -10,11 +10,18 @@ import argparse
 import importlib
 import os
 import sys
+import textwrap
 from pathlib import Path
 
 __all__ = ["main"]
 
 LAYER_OPTIONS = ("layers", "workers", "scheduler", "resume")
+NETWORK = (
+    "a file of weights (.safetensors, .pt, .npz, .keras, .h5, .onnx, .gguf, .msgpack and others), a folder of Hugging Face or of "
+    "shards, or a name: alexnet, vgg16, vgg19 (downloaded once), minilm (from a package), or a run of the book"
+)
+SIZES = "the sizes of its neurons (how large rows and columns are) taken out"
+STATUS = "exit status: 0 done, 1 failed or --fail-on was met, 2 wrong arguments, 130 Ctrl-C"
 PAIR = {"nargs": 2, "metavar": ("NAME", "VALUE"), "action": "append", "default": []}
 
 
@@ -59,7 +66,12 @@ def _shown(error):
 def _parser():
     from . import __version__
 
-    parser = argparse.ArgumentParser(prog="rmtlib", description="Random matrix theory of neural network weights.")
+    description = (
+        "What is in the weights of a neural network? Each weight matrix is compared with noise of its shape: what noise would "
+        "not show was learned. Reads files of all usual frameworks; needs no GPU, and only the libraries of the formats it reads."
+    )
+    first = "  rmtlib report my.safetensors -o my   # begin here: writes my.html\n  rmtlib report --help"
+    parser = argparse.ArgumentParser(prog="rmtlib", **_texts(description, first))
     parser.add_argument("--version", action="version", version=f"rmtlib {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (_report, _scan, _compare, _filter, _run, _sweep):
@@ -67,18 +79,39 @@ def _parser():
     return parser
 
 
+def _texts(description, examples):
+    """Arguments of a parser whose help ends with examples, in lines as they are, and the exit status."""
+    return {
+        "description": textwrap.fill(description, 79),
+        "epilog": f"examples:\n{examples}\n\n{STATUS}",
+        "formatter_class": argparse.RawDescriptionHelpFormatter,
+    }
+
+
 def _report(commands):
     text = (
         "Report on any network, layer by layer: a page to send around, a table (CSV) and the same as JSON. "
-        "Each layer is compared with noise of its shape, as it is and with the sizes of its neurons taken out."
+        f"Each layer is compared with noise of its shape, as it is and with {SIZES}. The page explains what it shows."
     )
-    parser = commands.add_parser("report", help="a page and a table about the weights of a network", description=text)
-    parser.add_argument("weights", help="a file or folder of weights, or the name of a network that rmtlib knows")
+    examples = """    rmtlib report my.safetensors -o my               writes my.html, my.csv and my.json
+    rmtlib report my.safetensors --layers attn       some layers alone
+    rmtlib report my.pt --fail-on 'outliers>100'     for continuous integration"""
+    brief = "a page and a table about the weights of a network"
+    parser = commands.add_parser("report", help=brief, **_texts(text, examples))
+    parser.add_argument("weights", metavar="NETWORK", help=NETWORK)
     parser.add_argument("-o", "--output", default="report", help="where to: OUTPUT.html, .csv and .json (default: report)")
-    parser.add_argument("-a", type=int, default=15, help="half window of the unfolding, in levels (default: 15)")
-    parser.add_argument("--no-null", dest="null", action="store_false", help="leave out the noise of the same shapes")
+    parser.add_argument(
+        "-a",
+        type=int,
+        default=15,
+        metavar="LEVELS",
+        help="singular values on either side over which their density is averaged before spacings are measured (default: 15)",
+    )
+    parser.add_argument(
+        "--no-null", dest="null", action="store_false", help="leave out the rows of noise of the same shapes: faster"
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the noise (default: 0)")
-    parser.add_argument("--split-qkv", action="store_true", help="split fused attention weights into their three parts")
+    _split_option(parser)
     _layer_options(parser)
     help_of_condition = "exit with status 1 if a layer meets it: a column of the CSV and a bound, such as 'outliers>100' or"
     parser.add_argument(
@@ -88,12 +121,14 @@ def _report(commands):
         metavar="CONDITION",
         help=f"{help_of_condition} 'spacing_qvalue<0.05'; may be repeated; a wrong column lists all",
     )
-    parser.set_defaults(call=_make_report, after_interrupt=_what_a_report_left)
+    parser.set_defaults(call=_make_report, after_interrupt=_what_is_left("report"))
 
 
 def _make_report(options):
     if options.dry_run:
-        return _list_costs(options, "analysis")
+        from .report.source import find_network
+
+        return _list_costs(find_network(options.weights, split_qkv=options.split_qkv), options.layers, "analysis")
     from .report import make_report
     from .text import printable
 
@@ -106,14 +141,25 @@ def _make_report(options):
     return 1 if made.failed else 0
 
 
-def _what_a_report_left(options):
-    output = Path(options.output)
-    csv = output / "report.csv" if output.is_dir() else output.with_name(f"{output.name}.csv")
-    return _finished_layers(csv)
+def _what_is_left(name):
+    """What a command that was interrupted left, by what its files are called in a folder."""
+
+    def told(options):
+        output = Path(options.output)
+        csv = output / f"{name}.csv" if output.is_dir() else output.with_name(f"{output.name}.csv")
+        if not csv.exists():
+            return "no layer was finished"
+        return f"layers that were finished are in {csv}; the same command with --resume goes on"
+
+    return told
 
 
-def _finished_layers(csv):
-    return f"layers that were finished are in {csv}" if csv.exists() else "no layer was finished"
+def _split_option(parser):
+    parser.add_argument(
+        "--split-qkv",
+        action="store_true",
+        help="split weights that hold queries, keys and values of attention in one matrix into these three",
+    )
 
 
 def _layer_options(parser):
@@ -125,89 +171,104 @@ def _layer_options(parser):
     parser.add_argument(
         "--scheduler",
         metavar="ADDRESS",
-        help="use the workers of a running dask scheduler instead, such as tcp://host:8786; they must see the same files",
+        help="use the workers of a running dask scheduler instead, such as tcp://host:8786; all must see the files under the "
+        "same path",
     )
     parser.add_argument(
-        "--resume", action="store_true", help="keep the rows that the CSV holds for this file already, and go on with the others"
+        "--resume",
+        action="store_true",
+        help="go on where the same command was stopped: layers that OUTPUT.csv holds already are not done again",
     )
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="only list the layers, with the time and memory that each may take; reads no weights",
+        help="only list the layers, with the time and memory that each may take: reads no weights, writes no file",
     )
 
 
-def _list_costs(options, what):
+def _list_costs(network, layers=None, what="scan", full=True):
     from .costs import estimate
-    from .report.source import find_network
     from .text import printable
 
-    network = find_network(options.weights, split_qkv=options.split_qkv)
-    table = estimate(network, layers=options.layers, biwhiten=getattr(options, "sizes", True), what=what)
+    table = estimate(network, layers=layers, what=what, full=full)
     width = max(map(len, map(printable, table["layer"])))
     for name, shape, seconds, gigabytes in table.itertuples(index=False):
-        print(f"{printable(name):<{width}}  {' x '.join(map(str, shape)):>15}  {seconds:9.1f} s  {gigabytes:7.2f} GB")
-    hours = table["seconds"].sum() / 3600
+        needs = f"{_at_least(seconds, 1):>9} s  {_at_least(gigabytes, 2):>7} GB"
+        print(f"{printable(name):<{width}}  {' x '.join(map(str, shape)):>15}  {needs}")
+    whole, most = table["seconds"].sum(), _at_least(table["gigabytes"].max(), 2)
+    time = (
+        f"{whole / 3600:.1f} hours"
+        if whole > 3600
+        else f"{whole / 60:.0f} minutes"
+        if whole > 120
+        else f"{_at_least(whole, 0)} s"
+    )
     print(
-        f"{len(table)} layers: about {hours:.2g} hours on one processor, and {table['gigabytes'].max():.2g} GB for each worker. "
+        f"{len(table)} layers: about {time} on one processor, and {most} GB for each worker beside the 0.2 GB of the program. "
         "Estimates, good to a factor of two or three."
     )
     return 0
 
 
+def _at_least(value, digits):
+    return f"{value:.{digits}f}" if value >= 10.0**-digits else f"< {10.0**-digits:g}"
+
+
 def _scan(commands):
     text = (
-        "How much of each weight matrix is noise, from its singular values alone: a table for checkpoints of any size, "
-        "with one matrix in memory at a time. OUTPUT.csv grows while the scan runs; OUTPUT.json has the same at the end."
+        "How much of each weight matrix is noise, from its singular values alone: a table for checkpoints of any size, with one "
+        f"matrix a worker in memory. It says how many singular values are larger than noise makes them, as they are and "
+        f"with {SIZES}. OUTPUT.csv grows while the scan runs; OUTPUT.json has the same at the end."
     )
-    parser = commands.add_parser("scan", help="a table of singular values, for checkpoints of any size", description=text)
-    parser.add_argument("weights", help="a file or folder of weights, or the name of a network that rmtlib knows")
+    examples = """    rmtlib scan checkpoint/ --dry-run                how long, and how much memory
+    rmtlib scan checkpoint/ --layers 'layers' -o my  writes my.csv and my.json
+    rmtlib scan checkpoint/ -o my --resume           goes on after an interruption"""
+    brief = "a table of singular values, for checkpoints of any size"
+    parser = commands.add_parser("scan", help=brief, **_texts(text, examples))
+    parser.add_argument("weights", metavar="NETWORK", help=NETWORK)
     parser.add_argument("-o", "--output", default="scan", help="where to: OUTPUT.csv and OUTPUT.json (default: scan)")
     parser.add_argument(
         "--no-sizes",
         dest="sizes",
         action="store_false",
-        help="leave out what remains once the sizes of neurons are taken out: half of the time",
+        help="leave out the columns with the sizes of neurons taken out: half of the time",
     )
     parser.add_argument(
         "--snr-json",
         metavar="FILE",
-        help="also write the signal-to-noise ratios as Spectrum does, for axolotl's plug-in: its edge is calibrated here, "
-        "but nobody has shown that layers chosen by it fine-tune better",
+        help="also write signal-to-noise ratios in the form of Spectrum's result file, which its plug-in for axolotl reads; the "
+        "edge of noise is calibrated here, but nobody has shown that layers chosen by it fine-tune better",
     )
-    parser.add_argument("--split-qkv", action="store_true", help="split fused attention weights into their three parts")
+    _split_option(parser)
     _layer_options(parser)
-    parser.set_defaults(call=_scan_network, after_interrupt=_what_a_scan_left)
+    parser.set_defaults(call=_scan_network, after_interrupt=_what_is_left("scan"))
 
 
 def _scan_network(options):
-    if options.dry_run:
-        return _list_costs(options, "scan")
     from .report.source import find_network
     from .scan_files import in_words, write_scan
 
-    settings = {name: getattr(options, name) for name in LAYER_OPTIONS}
     network = find_network(options.weights, split_qkv=options.split_qkv)
+    if options.dry_run:
+        return _list_costs(network, options.layers, full=options.sizes)
+    settings = {name: getattr(options, name) for name in LAYER_OPTIONS}
     table, files = write_scan(network, options.output, snr=options.snr_json, biwhiten=options.sizes, **settings)
     print(in_words(table), *files, sep="\n")
     return 0
 
 
-def _what_a_scan_left(options):
-    from .scan_files import table_file
-
-    csv = table_file(options.output)
-    return _finished_layers(csv) + ("; the same command with --resume goes on" if csv.exists() else "")
-
-
 def _compare(commands):
     text = (
         "What a training changed, layer by layer: how large the update is, how many of its directions are beyond noise, whether "
-        "it points along the base, and what is left of the top directions. OUTPUT.html is a page to send around, OUTPUT.csv a "
-        "table, OUTPUT.json the same for programs."
+        "it points along the base, and what is left of the top directions. The update is tuned minus base. OUTPUT.html is a page "
+        "to send around, OUTPUT.csv a table, OUTPUT.json the same for programs."
     )
-    parser = commands.add_parser("compare", help="what a training changed in a network: a page and a table", description=text)
-    parser.add_argument("base", metavar="BASE", help="the network before: a file, a folder or a name, as of rmtlib report")
+    examples = """    rmtlib compare base.safetensors tuned.safetensors -o my
+    rmtlib compare base/ adapter/ --layers 'q_proj|v_proj' --intruders
+    rmtlib compare base.safetensors checkpoints/     along the steps of a training"""
+    brief = "what a training changed in a network: a page and a table"
+    parser = commands.add_parser("compare", help=brief, **_texts(text, examples))
+    parser.add_argument("base", metavar="BASE", help=f"the network before the training: {NETWORK}")
     parser.add_argument(
         "tuned",
         metavar="TUNED",
@@ -220,41 +281,57 @@ def _compare(commands):
     parser.add_argument(
         "--intruders",
         action="store_true",
-        help="also ask which of the top vectors are new beyond what noise of the update's sizes makes new: twice the time",
-    )
-    parser.add_argument(
-        "--layers", metavar="REGEX", help="only layers in whose name this regular expression is found, such as 'attn|mlp'"
+        help="also ask which of the largest singular vectors after the training resemble none before it (intruder dimensions), "
+        "more than noise of the update's sizes brings about: two to four times the time",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the noise for --intruders (default: 0)")
-    parser.add_argument("--workers", type=int, metavar="N", help="layers at a time on this machine (default: one a processor)")
-    parser.set_defaults(call=_make_comparison, after_interrupt=lambda options: "no file was written")
+    _layer_options(parser)
+    parser.set_defaults(call=_make_comparison, after_interrupt=_what_is_left("comparison"))
 
 
 def _make_comparison(options):
-    from .report.comparing import make_comparison
+    from .report.comparing import find_tuned, make_comparison
     from .text import printable
 
-    settings = {name: getattr(options, name) for name in ("intruders", "layers", "seed", "workers")}
+    if options.dry_run:
+        from .comparison import pair_networks
+        from .report.source import find_network
+
+        pairs = pair_networks(find_network(options.base), find_tuned(options.tuned), options.layers)
+        return _list_costs(pairs, what="comparison", full=options.intruders)
+    settings = {name: getattr(options, name) for name in ("intruders", "seed", *LAYER_OPTIONS)}
     made = make_comparison(options.base, options.tuned, options.output, **settings)
     print(printable(made.comparison.text), made.html, made.csv, made.json, sep="\n")
     return 0
 
 
 def _filter(commands):
-    text = "Take the noise out of the weights of a network: cut each spectrum where information begins, and shrink the rest."
-    parser = commands.add_parser("filter", help="a network without the noise in its weights", description=text)
+    text = (
+        "Take the noise out of the weights of a network: of each matrix only the singular values beyond noise are kept, and "
+        "shrunk by what noise has added to them."
+    )
+    examples = """    rmtlib filter my.safetensors filtered.safetensors
+    rmtlib filter my.safetensors half.safetensors --cut 0.5 --shrink none"""
+    brief = "a network without the noise in its weights"
+    parser = commands.add_parser("filter", help=brief, **_texts(text, examples))
     parser.add_argument("file", metavar="FILE", help="the network, a .safetensors file; it is not changed")
     parser.add_argument("output", metavar="OUT", help="the new .safetensors file")
     help_of_cut = "what a layer keeps: edge (what noise does not reach), a number of singular values, or a share such as 0.5"
     parser.add_argument("--cut", type=_cut, default="edge", help=f"{help_of_cut} (default: edge)")
     shrinkers = {"frobenius": "frobenius", "inverse": "inverse", "none": False}
     parser.add_argument(
-        "--shrink", choices=shrinkers, default="frobenius", help="how what is kept is shrunk (default: frobenius)"
+        "--shrink",
+        choices=shrinkers,
+        default="frobenius",
+        help="how what is kept is shrunk: frobenius (least squared error), inverse (to the strengths without noise), none "
+        "(default: frobenius)",
     )
     parser.add_argument(
         "--layer", dest="layers", action="append", metavar="NAME", help="a layer to filter, by default all; may be repeated"
     )
-    parser.add_argument("-a", type=int, default=15, help="half window in the fit of the noise, in levels (default: 15)")
+    parser.add_argument(
+        "-a", type=int, default=15, metavar="LEVELS", help="half window in the fit of the noise, in singular values (default: 15)"
+    )
     parser.set_defaults(
         call=lambda options: _filter_network(options, shrinkers[options.shrink]),
         after_interrupt=lambda options: "no file was written",
@@ -283,9 +360,10 @@ def _filter_network(options, shrink) -> int:
 
 def _run(commands):
     text = "Run a notebook with other parameters. Relative paths start from the current folder."
-    parser = commands.add_parser("run", help="a notebook with other parameters", description=text)
+    examples = "    rmtlib run chapters/03_marchenko_pastur.md -p seed 1"
+    parser = commands.add_parser("run", help="a notebook with other parameters", **_texts(text, examples))
     parser.add_argument("notebook", metavar="NOTEBOOK", help="MyST-markdown (.md) or .ipynb")
-    parser.add_argument("-p", dest="parameters", **PAIR, help="a parameter; may be repeated")
+    parser.add_argument("-p", dest="parameters", **PAIR, help="a parameter and its value; may be repeated")
     parser.add_argument("-o", "--output", help="the executed notebook (default: runs/<notebook>-<parameters>.ipynb)")
     again = "repeat the command, and a training goes on after its last epoch"
     parser.set_defaults(call=_launch, after_interrupt=lambda options: again)
@@ -304,15 +382,17 @@ def _launch(options):
 
 def _sweep(commands):
     text = "Run a grid of parameters through a notebook. What is done is skipped, what was interrupted goes on."
-    parser = commands.add_parser("sweep", help="a grid of parameters through a notebook", description=text)
+    examples = "    rmtlib sweep sweeps/regimes.yaml --workers 4"
+    parser = commands.add_parser("sweep", help="a grid of parameters through a notebook", **_texts(text, examples))
     parser.add_argument("grid", metavar="GRID", help="YAML file with notebook, output, base, grid, runs")
     help_of_scheduler = "address of a dask scheduler, such as tcp://host:8786"
     parser.add_argument(
         "--scheduler",
+        metavar="ADDRESS",
         default=os.environ.get("SCHEDULER") or None,
         help=f"{help_of_scheduler} (default: environment variable SCHEDULER, or this machine)",
     )
-    parser.add_argument("--workers", type=int, help="workers on this machine (default: one a core)")
+    parser.add_argument("--workers", type=int, metavar="N", help="workers on this machine (default: one a processor)")
     parser.set_defaults(call=_run_grid, after_interrupt=lambda options: "repeat the command to go on")
 
 

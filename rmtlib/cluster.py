@@ -12,9 +12,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from .weights import Weights, load_weights
-from .weights.origin import Origin
-
 __all__ = ["ONE_THREAD", "ClusterError", "on_cluster", "open_client"]
 
 TIMEOUT = 20  # seconds that a scheduler has to answer, and its first worker to appear
@@ -26,16 +23,16 @@ class ClusterError(ValueError):
 
 
 def on_cluster(
-    function: Callable[[str, object], object], weights: Mapping, *, names: Iterable[str], scheduler: str
-) -> Generator[tuple[str, Any]]:
+    function: Callable[[Any, Any], object], weights: Any, *, names: Iterable, scheduler: str
+) -> Generator[tuple[Any, Any]]:
     """Call a function on layers on the workers of a dask cluster, and yield its results as they come.
 
     Parameters
     ----------
     function : callable
         Takes the name of a layer and the layer; must be one that pickle can send.
-    weights : Weights
-        From `rmtlib.load_weights`, of a file or folder that every worker sees under the same path.
+    weights : Weights or rmtlib.pairs.Steps
+        Of files or folders that every worker sees under the same paths.
     names : iterable of str
         The layers to work on; the largest are sent first.
     scheduler : str
@@ -54,10 +51,11 @@ def on_cluster(
     Exception
         What ``function`` raises beside a ``ValueError``.
     """
-    if not isinstance(weights, Weights) or weights.origin is None:
+    origin = getattr(weights, "origin", None)
+    if origin is None:
         msg = "scheduler needs weights of a file or folder, which workers can open; these are in memory: save them first"
         raise ClusterError(msg)
-    origin, shapes = weights.origin, weights.shapes
+    shapes = weights.shapes
     fingerprint = origin.fingerprint()
     largest_first = sorted(names, key=lambda name: -math.prod(shapes[name]))
     with open_client(scheduler) as client:
@@ -102,26 +100,26 @@ def _result(future):
         future.release()
 
 
-def _on_worker(function, origin: Origin, fingerprint: str, name: str):
+def _on_worker(function, origin, fingerprint: str, name):
     return function(name, _opened(origin, fingerprint)[name])
 
 
-_LAST: dict[tuple, Weights] = {}  # what this worker opened last: a header is not read anew for every layer
+_LAST: dict[tuple, Mapping] = {}  # what this worker opened last: a header is not read anew for every layer
 
 
 def _opened(origin, fingerprint):
     key = repr(origin), fingerprint
     if key not in _LAST:
         try:
-            found = load_weights(origin.path, **origin.options)
-            seen = found.origin.fingerprint() if found.origin is not None else ""
+            found = origin.open()
+            seen = found.origin.fingerprint()
         except (ValueError, OSError) as error:
             msg = f"worker on {platform.node()} cannot open the weights: {error}; scheduler needs files that all workers see"
             raise ClusterError(msg) from None
         if seen != fingerprint:
             msg = (
-                f"worker on {platform.node()} sees another file at {origin.path} (header, size or time differ): scheduler needs "
-                "files that all workers see"
+                f"worker on {platform.node()} sees another file at {' or '.join(map(str, origin.paths))} (header, size or time "
+                "differ): scheduler needs files that all workers see"
             )
             raise ClusterError(msg)
         _LAST.clear()

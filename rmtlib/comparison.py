@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import os
 import zlib
-from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
-from . import checks, parallel, subspaces
+from . import checks, subspaces
 from .comparison_words import in_words
 from .layer_comparison import LayerComparison, compare_layer
-from .pairs import Pairs, pair_layers
+from .layer_table import identity, table_of_layers
+from .pairs import LayerPair, Steps, pair_layers
 from .weights import Weights, load_weights
 
 if TYPE_CHECKING:
     import pandas
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "compare", "pair_networks"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Comparison:
     left_out : list of (str, str)
         Layers that are not compared, and why: on one side only, or of another shape.
     layers : dict of str to LayerComparison
-        By name; with several tuned networks of the last one.
+        By name; with several tuned networks of the last one. Layers whose rows were kept by ``resume`` are not among them.
     """
 
     table: pandas.DataFrame
@@ -68,7 +68,10 @@ def compare(
     top: int = subspaces.TOP,
     seed: int = 0,
     workers: int | None = None,
+    scheduler: str | None = None,
     progress: bool = True,
+    csv=None,
+    resume: bool = False,
 ) -> Comparison:
     """Compare a network with what a training made of it.
 
@@ -82,15 +85,13 @@ def compare(
     intruders : bool
         Also ask which top vectors are new beyond noise of the update's sizes: several times as long.
     layers : str, optional
-        A regular expression: compare layers whose names contain a match.
+        Compare only the layers in whose name in the tuned network this regular expression is found.
     top : int
         Dimension of the top subspaces and number of vectors asked whether they are new, at most a quarter of the levels.
     seed : int
         Of the noise for ``intruders``; a layer's does not depend on which others there are.
-    workers : int, optional
-        Layers at a time, as in `rmtlib.analyse_network`.
-    progress : bool
-        Show a progress bar.
+    workers, scheduler, progress, csv, resume
+        As in `rmtlib.analyse_network`. The ``csv`` is of all steps together; ``resume`` goes on when there are more of them.
 
     Returns
     -------
@@ -99,7 +100,13 @@ def compare(
     Raises
     ------
     ValueError
-        If a network cannot be read, both have no layer in common, the base is an adapter, or an argument is out of range.
+        If a network cannot be read, both have no layer in common, the base is an adapter, an argument is out of range, or as
+        `rmtlib.analyse_network`.
+
+    Warns
+    -----
+    UserWarning
+        If Ctrl-C ends it early: the table holds the layers that were finished, and names the others.
 
     Notes
     -----
@@ -114,34 +121,53 @@ def compare(
     >>> compare({"fc": W}, {"fc": learned}, progress=False).table[["layer", "rank"]].values.tolist()
     [['fc', 1]]
     """
-    import pandas as pd
-
     checks.choice(intruders, "intruders", (True, False))
     top, seed = checks.integer(top, "top", at_least=1), checks.integer(seed, "seed", at_least=0)
-    workers = parallel.processors() if workers is None else checks.integer(workers, "workers", at_least=1)
-    steps = _steps(tuned)
-    before = _weights(base)
-    rows, found = [], {}
-    missing: dict[tuple[str, str], list[str | None]] = {}
-    for step, network in steps.items():
-        pairs = pair_layers(before, _weights(network), layers)
-        label = "layers" if step is None else f"layers of {step}"
-        found = _compared(pairs, intruders, top, seed, workers, tqdm(total=len(pairs), desc=label, disable=not progress))
-        step_of = {} if step is None else {"step": step}
-        rows += [step_of | _row(pairs, name, found[name]) for name in pairs]
-        unread = [(s.name, f"not read: {s.reason}") for s in pairs.tuned.skipped if "nan or infinite" in s.reason]
-        for left in (*pairs.left_out, *unread):
-            missing.setdefault(left, []).append(step)
-    left_out = [
-        (name if len(at) == len(steps) else f"{', '.join(map(str, at))}: {name}", why) for (name, why), at in missing.items()
-    ]
-    compared = {name: result for name, result in found.items() if isinstance(result, LayerComparison)}
-    return Comparison(pd.DataFrame(rows), left_out, compared)
+    pairs = pair_networks(base, tuned, layers)
+    last, shapes = list(pairs.steps)[-1], pairs.shapes
+    found: dict[str, LayerComparison] = {}
+
+    def keep(result: _AtStep) -> None:
+        if result.step == last:
+            found[result.layer.name] = result.layer
+
+    table = table_of_layers(
+        partial(_compared, intruders=intruders, top=top, seed=seed),
+        pairs,
+        parameters={"command": "compare", "intruders": intruders, "top": top, "seed": seed},
+        failed=lambda name, _, reason: _not_compared(name, shapes[name], reason),
+        on_result=keep,
+        workers=workers,
+        scheduler=scheduler,
+        csv=csv,
+        resume=resume,
+        progress=progress,
+    )
+    return Comparison(table, pairs.left_out, {name: found[name] for name in pairs.steps[last] if name in found})
 
 
-def _steps(tuned) -> dict[str | None, Any]:
+def pair_networks(base, tuned, layers: str | None = None) -> Steps:
+    """The layers that `compare` compares, none of them read.
+
+    Parameters
+    ----------
+    base, tuned, layers
+        As in `compare`.
+
+    Returns
+    -------
+    rmtlib.pairs.Steps
+
+    Raises
+    ------
+    ValueError
+        As `compare`.
+    """
     several = isinstance(tuned, dict) and tuned and all(map(_is_source, tuned.values()))
-    return dict(tuned) if several else {None: tuned}
+    before = _weights(base)
+    return Steps(
+        {step: pair_layers(before, _weights(network), layers) for step, network in (tuned if several else {None: tuned}).items()}
+    )
 
 
 def _is_source(value) -> bool:
@@ -152,28 +178,26 @@ def _weights(network) -> Weights:
     return network if isinstance(network, Weights) else load_weights(network)
 
 
-def _compared(pairs: Pairs, intruders, top, seed, workers, bar) -> dict[str, LayerComparison | str]:
-    def work(name, layer):
-        try:
-            after = pairs.tuned[pairs.pairs[name].tuned].matrix
-            before = layer.matrix
-            rng = np.random.default_rng([seed, zlib.crc32(name.encode())]) if intruders else None
-            settings = {"name": name, "dtypes": pairs.dtypes(name), "adapter": pairs.pairs[name].adapter, "top": top}
-            return compare_layer(before, after, rng=rng, **settings)
-        except (ValueError, MemoryError) as error:
-            return str(error) or "not enough memory"
+@dataclass(frozen=True)
+class _AtStep:
+    step: str | None
+    layer: LayerComparison
 
-    found: dict[str, LayerComparison | str] = {}
-    results = parallel.as_they_finish(work, pairs, workers=workers)
-    with closing(results), bar:
-        for name, result in results:
-            found[name] = str(result) if isinstance(result, ValueError) else result
-            bar.update()
-    return found
+    def row(self) -> dict[str, Any]:
+        return ({} if self.step is None else {"step": self.step}) | self.layer.row()
 
 
-def _row(pairs: Pairs, name: str, result) -> dict[str, Any]:
-    if isinstance(result, LayerComparison):
-        return result.row()
-    reason = result.removeprefix(f"{name}: ")
-    return {"layer": name, "shape": pairs.base.shapes[pairs.pairs[name].base], "summary": f"{name}: not compared: {reason}"}
+def _compared(name, pair: LayerPair, *, intruders, top, seed):
+    step, layer = name
+    try:
+        rng = np.random.default_rng([seed, zlib.crc32(layer.encode())]) if intruders else None
+        settings = {"name": layer, "dtypes": pair.dtypes, "adapter": pair.adapter, "top": top}
+        return _AtStep(step, compare_layer(pair.matrix, pair.tuned.matrix, rng=rng, **settings))
+    except (ValueError, MemoryError) as error:
+        return _not_compared(name, pair.matrix.shape, str(error) or "not enough memory")
+
+
+def _not_compared(name, shape, reason):
+    layer = name[1]
+    summary = f"{layer}: not compared: {reason.removeprefix(f'{layer}: ')}"
+    return identity(name) | {"shape": shape, "summary": summary}

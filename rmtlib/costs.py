@@ -13,30 +13,34 @@ from contextlib import nullcontext
 import numpy as np
 
 from . import checks, gram, parallel
-from .layer_table import chosen_layers
-from .weights import Weights
+from .layer_table import chosen_layers, identity
 
 __all__ = ["estimate"]
 
 PROBE = 1024  # rows and columns of the noise that is timed
-UNITS = {("scan", False): 1.15, ("scan", True): 2.4, ("analysis", False): 4.5, ("analysis", True): 9.0}
+UNITS = {
+    **{("scan", False): 1.15, ("scan", True): 2.4, ("analysis", False): 4.5, ("analysis", True): 9.0},
+    **{("comparison", False): 20.0, ("comparison", True): 20.0},
+}
+LEAST = {"scan": 0.02, "analysis": 0.15, "comparison": 0.1}  # seconds that the smallest layer takes
+DRAWN = 9e4  # operations an entry for the noise that intruders are compared with
 SINGLE = 0.6  # of the time in float64, where a scan may use float32
 TALL = 1.5  # aspect ratio from which it usually may
 
 
-def estimate(weights: Mapping, *, layers: str | None = None, biwhiten: bool = True, what: str = "scan"):
+def estimate(weights: Mapping, *, layers: str | None = None, full: bool = True, what: str = "scan"):
     """Estimate time and memory of every layer.
 
     Parameters
     ----------
     weights : mapping of str to Layer or array
-        From `rmtlib.load_weights`, of which none is read.
+        From `rmtlib.load_weights`, or for a comparison from `rmtlib.comparison.pair_networks`; none is read.
     layers : str, optional
         A regular expression, as in `rmtlib.analyse_network`.
-    biwhiten : bool
-        With sizes taken out.
-    what : {"scan", "analysis"}
-        For `rmtlib.scan` or for `rmtlib.analyse_network`.
+    full : bool
+        With sizes taken out, or of a comparison with intruders.
+    what : {"scan", "analysis", "comparison"}
+        For `rmtlib.scan`, `rmtlib.analyse_network` or `rmtlib.compare`.
 
     Returns
     -------
@@ -51,17 +55,25 @@ def estimate(weights: Mapping, *, layers: str | None = None, biwhiten: bool = Tr
     """
     import pandas as pd
 
-    checks.choice(what, "what", ("scan", "analysis"))
-    checks.choice(biwhiten, "biwhiten", (True, False))
+    checks.choice(what, "what", ("scan", "analysis", "comparison"))
+    checks.choice(full, "full", (True, False))
     names = chosen_layers(weights, layers)
-    shapes = weights.shapes if isinstance(weights, Weights) else {n: parallel.matrix_of(weights[n]).shape for n in names}
+    shapes = weights.shapes if hasattr(weights, "shapes") else {n: parallel.matrix_of(weights[n]).shape for n in names}
     unit = _seconds_an_operation()
     rows = []
     for name in names:
         n, m = max(shapes[name]), min(shapes[name])
         single = what == "scan" and n * m >= gram.SINGLE_FROM and n >= TALL * m
-        seconds = unit * _operations(n, m) * UNITS[what, biwhiten] * (SINGLE if single else 1)
-        rows.append({"layer": name, "shape": shapes[name], "seconds": seconds, "gigabytes": _bytes(n, m, what) / 1e9})
+        drawn = DRAWN * n * m if what == "comparison" and full else 0
+        seconds = unit * (_operations(n, m) * UNITS[what, full] * (SINGLE if single else 1) + drawn)
+        rows.append(
+            {
+                "layer": ": ".join(map(str, identity(name).values())),
+                "shape": shapes[name],
+                "seconds": LEAST[what] + seconds,
+                "gigabytes": _bytes(n, m, what) / 1e9,
+            }
+        )
     return pd.DataFrame(rows)
 
 
@@ -70,6 +82,8 @@ def _operations(n, m):
 
 
 def _bytes(n, m, what):
+    if what == "comparison":
+        return 50 * n * m + 31 * m**2
     if what == "analysis":
         return 21 * n * m + 12 * m**2
     return 4 * n * m + max(2 * n * m, 8 * m**2 + 16 * min(n, gram.ROWS) * m)

@@ -12,12 +12,9 @@ import numpy as np
 
 __all__ = [
     "COLORS",
-    "animate_panels",
     "animate_training",
-    "bulk_panel",
     "error_panel",
     "number_variance_panel",
-    "overlap_panel",
     "player",
     "porter_thomas_panel",
     "set_style",
@@ -42,6 +39,7 @@ def set_style() -> None:
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.titlesize": "medium",
+            "patch.force_edgecolor": False,  # white edges are those of a white page
             "legend.frameon": False,
             "legend.fontsize": "small",
             "svg.hashsalt": "rmtlib",
@@ -234,95 +232,6 @@ def player(animation, *, alt):
     last = re.findall(r'frames\[\d+\] = "(data:image/png;base64,[^"]*)"', page)[-1].replace("\\\n", "")
     page = page.replace("<img ", f'<img alt="{escape(alt)}" src="{last}" ', 1)
     return HTML(page.replace('<input id="_anim_slider', '<input aria-label="frame" id="_anim_slider', 1))
-
-
-def bulk_panel(ax, nu, *, laws, outlier=None, top=3.2, bins=80):
-    r"""Singular values of noise, or of noise and a signal, with laws of the bulk.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    nu : array
-        Singular values.
-    laws : dict of str to object with ``pdf``
-        Laws by their label, such as `rmtlib.laws.marchenko_pastur`; the first is dashed, the others dotted and dash-dotted.
-    outlier : float, optional
-        Where a singular value is expected outside the bulk.
-    top : float
-        End of the axis.
-    bins : int
-        Bins of the histogram from 0 to ``top``.
-    """
-    x = np.linspace(0, top, 900)
-    ax.hist(nu, np.linspace(0, top, bins + 1), density=True, color=COLORS["initial"], alpha=0.45)
-    for (label, law), style in zip(laws.items(), ("--", ":", "-."), strict=False):
-        ax.plot(x, law.pdf(x), style, color=COLORS["law"], label=label)
-    if outlier is not None:
-        ax.axvline(outlier, ls=":", color=COLORS["law"])
-    ax.set(xlabel=r"singular value $\nu$", ylabel=r"density $P(\nu)$", xlim=(0, top))
-    return ax
-
-
-def overlap_panel(ax, strengths, overlap, *, law):
-    """Squared overlap of found with planted singular vectors, against the strength of what was planted.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    strengths : array of shape (k,)
-    overlap : array of shape (j,)
-        Measured at the first ``j`` strengths.
-    law : array of shape (k,)
-        Expected at all of them.
-    """
-    ax.plot(strengths, law, "--", color=COLORS["law"], label="law")
-    ax.plot(strengths[: len(overlap)], overlap, "o", ms=4, color=COLORS["initial"], label="measured")
-    ax.set(xlabel="strength $t$", ylabel="squared overlap", ylim=(0, 1.02))
-    return ax
-
-
-def animate_panels(*panels, titles):
-    """Panels of one figure that are drawn anew for every value of a knob.
-
-    Parameters
-    ----------
-    *panels : (matplotlib.axes.Axes, callable, sequence of dict)
-        An axis, a function that draws on it, such as `number_variance_panel`, and the keyword arguments of each frame.
-    titles : sequence of str
-        Title of the first axis, one a frame.
-
-    Returns
-    -------
-    matplotlib.animation.FuncAnimation
-        For `player`.
-
-    Raises
-    ------
-    ValueError
-        If a panel has another number of frames than there are titles.
-
-    Notes
-    -----
-    An axis keeps the limits that it has when this is called.
-    """
-    from matplotlib.animation import FuncAnimation
-
-    for _, panel, frames in panels:
-        if len(frames) != len(titles):
-            msg = f"each panel needs {len(titles)} frames, one for each title; {panel.__name__} has {len(frames)}"
-            raise ValueError(msg)
-    limits = [(ax.get_xlim(), ax.get_ylim()) for ax, *_ in panels]
-
-    def draw(frame):
-        for (ax, panel, frames), (x, y) in zip(panels, limits, strict=True):
-            ax.clear()
-            panel(ax, **frames[frame])
-            ax.set(xlim=x, ylim=y)
-            if ax.get_legend_handles_labels()[1]:
-                ax.legend()
-        panels[0][0].set_title(titles[frame], loc="left")
-
-    return FuncAnimation(panels[0][0].figure, draw, frames=len(titles))
 
 
 def error_panel(ax, table, x, y, *, by, error, label="{}", fmt="-", level=None, marks=None):

@@ -127,8 +127,8 @@ class LayerComparison:
 
         Notes
         -----
-        ``layer``, ``shape``, ``dtype_base``, ``dtype_tuned``
-            Name in the tuned network, ``(n_out, n_in)``, and as what both are stored.
+        ``layer``, ``shape``, ``levels``, ``dtype_base``, ``dtype_tuned``
+            Name in the tuned network, ``(n_out, n_in)``, number of singular values, and as what both are stored.
         ``update_size``
             Norm of the update over that of the base.
         ``unchanged``, ``grid``
@@ -158,6 +158,7 @@ class LayerComparison:
         return {
             "layer": self.name,
             "shape": self.shape,
+            "levels": min(self.shape),
             "dtype_base": self.dtypes[0],
             "dtype_tuned": self.dtypes[1],
             "update_size": self.size,

@@ -23,10 +23,25 @@ from .files import atomic_file
 from .text import in_spreadsheet, printable
 
 FILE, PARAMETERS = "file", "parameters"
-TEXT = ("layer", "kind", "summary", "missing")  # columns that are never read as numbers
+TEXT = ("layer", "step", "kind", "summary", "missing")  # columns that are never read as numbers
 
 
-def chosen_layers(weights: Mapping, layers: str | None = None) -> list[str]:
+def name_pattern(layers: str | None) -> re.Pattern[str]:
+    """The regular expression that names of layers are searched for, which is in every name if ``layers`` is None.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    try:
+        return re.compile("" if layers is None else layers)
+    except (re.error, TypeError) as error:
+        msg = f"layers must be a regular expression, such as 'attn|mlp'; got {layers!r} ({error})"
+        raise ValueError(msg) from None
+
+
+def chosen_layers(weights: Mapping, layers: str | None = None) -> list:
     """Names of the layers in which a regular expression is found.
 
     Parameters
@@ -61,11 +76,7 @@ def chosen_layers(weights: Mapping, layers: str | None = None) -> list[str]:
         raise ValueError(msg)
     if layers is None:
         return names
-    try:
-        pattern = re.compile(layers)
-    except (re.error, TypeError) as error:
-        msg = f"layers must be a regular expression, such as 'attn|mlp'; got {layers!r} ({error})"
-        raise ValueError(msg) from None
+    pattern = name_pattern(layers)
     found = [name for name in names if pattern.search(name)]
     if not found:
         few = ", ".join(map(printable, names[:5])) + (", ..." if len(names) > 5 else "")
@@ -74,12 +85,24 @@ def chosen_layers(weights: Mapping, layers: str | None = None) -> list[str]:
     return found
 
 
+def identity(name: str | tuple[str | None, str]) -> dict[str, str]:
+    """The columns of a row that say what it is of.
+
+    Examples
+    --------
+    >>> identity("head"), identity((None, "head")), identity(("500", "head"))
+    ({'layer': 'head'}, {'layer': 'head'}, {'step': '500', 'layer': 'head'})
+    """
+    step, layer = (None, name) if isinstance(name, str) else name
+    return {"layer": layer} if step is None else {"step": step, "layer": layer}
+
+
 def table_of_layers(
-    work: Callable[[str, object], object],
+    work: Callable[[Any, Any], object],
     weights: Mapping,
     *,
     parameters: Mapping[str, object],
-    failed: Callable[[str, tuple | None, str], dict],
+    failed: Callable[[Any, tuple | None, str], dict],
     finish: Callable[[list[dict]], list[dict]] = list,
     undo: Callable[[dict], dict] = dict,
     on_result: Callable[[Any], object] | None = None,
@@ -96,6 +119,7 @@ def table_of_layers(
     ----------
     work : callable
         Takes name and layer. Returns a row, or an object with ``row()``; a row of a layer that could not be done has no "levels".
+        A name is a text, or a pair of a step of a training and a layer, see `identity`.
     weights, layers, workers, scheduler, csv, resume, progress
         As in `rmtlib.analyse_network`.
     parameters : mapping
@@ -128,8 +152,8 @@ def table_of_layers(
     workers = parallel.processors() if workers is None else checks.integer(workers, "workers", at_least=1)
     checks.choice(resume, "resume", (True, False))
     _check_csv(csv, resume)
-    stamps = {FILE: _fingerprint(weights, resume), PARAMETERS: _told(parameters, weights)}
-    rows = _resumed(csv, names, stamps, undo) if resume and Path(csv).exists() else {}
+    files, told = _fingerprints(weights, names, resume), _told(parameters, weights)
+    rows = _resumed(csv, files, told, undo) if resume and Path(csv).exists() else {}
     todo = [name for name in names if name not in rows]
     finished, interrupted = len(rows), False
     if scheduler is None:
@@ -149,16 +173,19 @@ def table_of_layers(
                 finished += "levels" in rows[name]
                 bar.update()
                 if csv is not None:
-                    write_csv(finish([rows[name] for name in names if name in rows]), stamps, csv)
+                    done = [name for name in names if name in rows]
+                    write_csv(finish([rows[name] for name in done]), [files[name] for name in done], told, csv)
                 if on_result is not None and whole:
                     on_result(result)
     except KeyboardInterrupt:
         if not finished:
+            if csv is not None:  # an older table would be taken for this one
+                Path(csv).unlink(missing_ok=True)
             raise
         interrupted = True
     table = finish([rows.get(name) or failed(name, None, "interrupted") for name in names])
     if csv is not None:
-        write_csv(table, stamps, csv)
+        write_csv(table, list(files.values()), told, csv)
     if interrupted:
         message = f"interrupted after {finished} of {len(names)} layers: the table holds these, and names the others"
         warnings.warn(message, stacklevel=3)
@@ -178,26 +205,24 @@ def _check_csv(csv, resume):
         raise ValueError(msg)
 
 
-def _fingerprint(weights, resume):
+def _fingerprints(weights, names, resume):
     origin = getattr(weights, "origin", None)
     if origin is None and resume:
         msg = "resume needs weights of a file or folder, to know them again; these are in memory"
         raise ValueError(msg)
-    return "" if origin is None else origin.fingerprint()
+    return dict.fromkeys(names, "") if origin is None else origin.fingerprints(names)
 
 
 def _told(parameters, weights):
     """Parameters as a line of text; how the file is read is among them, where it is not the usual way."""
-    origin = getattr(weights, "origin", None)
-    usual = {"initial": False, "groups": None, "layout": None, "split_qkv": False, "split_gates": True, "min_levels": 16}
-    reading = {} if origin is None else {key: value for key, value in origin.options.items() if value != usual.get(key)}
     from . import __version__
 
-    told = {**parameters, **reading, "rmtlib": __version__}
+    origin = getattr(weights, "origin", None)
+    told = {**parameters, **(origin.reading if origin is not None else {}), "rmtlib": __version__}
     return " ".join(f"{key}={value}" for key, value in told.items())
 
 
-def _resumed(csv, names, stamps, undo):
+def _resumed(csv, files, told, undo):
     """Rows of a CSV by the name of the layer: those of the same file and parameters that were finished."""
     try:
         with open(csv, encoding="utf-8", newline="") as file:
@@ -209,17 +234,29 @@ def _resumed(csv, names, stamps, undo):
     if not read or not {"layer", FILE, PARAMETERS} <= set(read[0]):
         msg = f"csv {str(csv)!r} holds no rows that could be resumed: {again}"
         raise ValueError(msg)
-    if any(row[FILE] != stamps[FILE] for row in read):
+    if not {row[FILE] for row in read} <= set(files.values()):
         msg = f"csv {str(csv)!r} is of another file, or the file has changed since (header, size or time): {again}"
         raise ValueError(msg)
-    cells = {_cell(name): name for name in names}
+    cells = {_named_by({key: _cell(str(value)) for key, value in identity(name).items()}): name for name in files}
     rows = {}
     for row in read:
-        name = cells.get(row["layer"]) if row[PARAMETERS] == _cell(stamps[PARAMETERS]) and row.get("levels") else None
-        if name is not None and len(cells) == len(names):
+        name = cells.get(_named_by(row)) if row[PARAMETERS] == _cell(told) and row.get("levels") else None
+        if name is not None and row[FILE] == files[name] and len(cells) == len(files):
             values = {key: _value(key, text) for key, text in row.items() if key not in (FILE, PARAMETERS, None)}
-            rows[name] = undo(values | {"layer": name})
+            rows[name] = undo(_named(values | identity(name)))
     return rows
+
+
+def _named_by(row):
+    return row.get("step") or None, row["layer"]
+
+
+def _named(row):
+    """A row whose summary begins with the name of its layer as it is, not as the CSV has it with escapes."""
+    if not row.get("summary"):
+        return row
+    told = row["summary"]
+    return row | {"summary": row["layer"] + told[told.index(": ", len(printable(row["layer"]))) :]}
 
 
 def _value(column, text):
@@ -239,10 +276,10 @@ def _cell(value):
     return in_spreadsheet(printable(value)) if isinstance(value, str) else value
 
 
-def write_csv(rows: list[dict], stamps: Mapping[str, str], path) -> None:
-    """Write rows as a CSV whose text no spreadsheet takes for a formula, with ``stamps`` in the last columns of each."""
+def write_csv(rows: list[dict], files: list[str], parameters: str, path) -> None:
+    """Write rows as a CSV whose text no spreadsheet takes for a formula; its last columns say of which file a row is, and how."""
     # As objects: a column of whole numbers with gaps would be written as 3.0, and read as another number than it was.
-    table = _frame(rows, dtype=object).assign(**stamps).map(_cell)
+    table = _frame(rows, dtype=object).assign(**{FILE: files, PARAMETERS: parameters}).map(_cell)
     with atomic_file(path) as part:
         table.to_csv(part, index=False)
 

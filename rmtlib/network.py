@@ -12,7 +12,6 @@ from . import analysis, checks, parallel, wording
 from .layer_analysis import LayerAnalysis
 from .layer_table import table_of_layers
 from .multiple import benjamini_hochberg
-from .text import printable
 
 __all__ = ["analyse_network"]
 
@@ -150,8 +149,6 @@ def _with_qvalue(row, qvalue):
 
 
 def _without_qvalue(row):
-    """A row as `LayerAnalysis.row` gives it, from one of a CSV, in which the name may be written with escapes."""
-    told = row["summary"]
-    summary = row["layer"] + told[told.index(": ", len(printable(row["layer"]))) :]
+    """A row as `LayerAnalysis.row` gives it."""
     kept = {column: value for column, value in row.items() if column != "spacing_qvalue"}
-    return kept | {"summary": wording.without_spacings(summary, row["layer"])}
+    return kept | {"summary": wording.without_spacings(row["summary"], row["layer"])}

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+from .layer_table import chosen_layers, name_pattern
 from .weights import Layer, Weights, WeightsError, load_weights
+from .weights.origin import Origin
 
-__all__ = ["Pair", "Pairs", "checkpoints", "pair_layers"]
+__all__ = ["Pair", "Pairs", "Steps", "StepsOrigin", "checkpoints", "pair_layers"]
 
 WRAPPED = re.compile(r"^(module\.|_orig_mod\.|base_model\.model\.|lora_(unet|te\d?|transformer)_)+")
 ADAPTER = re.compile(r"\.lora(\.\w+)?$")
@@ -34,9 +39,27 @@ class Pair:
     adapter: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class LayerPair(Layer):
+    """A base layer and the tuned one that belongs to it.
+
+    Attributes
+    ----------
+    tuned : Layer
+    adapter : bool
+        Whether ``tuned`` is the update itself.
+    dtypes : tuple of str
+        As what it is stored in the base and in the tuned network.
+    """
+
+    tuned: Layer
+    adapter: bool
+    dtypes: tuple[str, str]
+
+
 @dataclass(frozen=True)
 class Pairs(Mapping):
-    """Base layers by the tuned layer that belongs to them; each is read when it is asked for.
+    """Layers with the tuned layer that belongs to each; both are read when they are asked for.
 
     Attributes
     ----------
@@ -52,8 +75,11 @@ class Pairs(Mapping):
     pairs: dict[str, Pair]
     left_out: list[tuple[str, str]]
 
-    def __getitem__(self, name: str) -> Layer:
-        return self.base[self.pairs[name].base]
+    def __getitem__(self, name: str) -> LayerPair:
+        pair = self.pairs[name]
+        before, after = _read(self.base, pair.base, "base"), _read(self.tuned, pair.tuned, "tuned")
+        dtypes = self.base.tensor(pair.base).dtype, self.tuned.tensor(pair.tuned).dtype
+        return LayerPair(**vars(before), tuned=after, adapter=pair.adapter, dtypes=dtypes)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.pairs)
@@ -61,10 +87,109 @@ class Pairs(Mapping):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def dtypes(self, name: str) -> tuple[str, str]:
-        """As what a layer is stored in the base and in the tuned network."""
-        pair = self.pairs[name]
-        return self.base.tensor(pair.base).dtype, self.tuned.tensor(pair.tuned).dtype
+    @property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """``(n_out, n_in)`` of every layer."""
+        known = self.base.shapes
+        return {name: known[pair.base] for name, pair in self.pairs.items()}
+
+
+def _read(weights: Weights, name: str, side: str) -> Layer:
+    try:
+        return weights[name]
+    except WeightsError as error:
+        msg = f"in {side}, {str(error).removeprefix(f'{name}: ')}"
+        raise WeightsError(msg) from None
+
+
+@dataclass(frozen=True)
+class StepsOrigin:
+    """The files of a base and of what trainings made of it, as `rmtlib.weights.origin.Origin` is of one network.
+
+    Attributes
+    ----------
+    base : Origin
+    tuned : dict of Origin
+        By step.
+    """
+
+    base: Origin
+    tuned: dict[str | None, Origin]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Of all networks."""
+        return (self.base.path, *(origin.path for origin in self.tuned.values()))
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How they are read, where it is not the usual way."""
+        sides = {"base": self.base} | {f"tuned_{step}" if step else "tuned": origin for step, origin in self.tuned.items()}
+        return {f"{side}_{key}": value for side, origin in sides.items() for key, value in origin.reading.items()}
+
+    def open(self) -> Steps:
+        """The same pairs again, of which no tensor is read."""
+        base = self.base.open()
+        return Steps({step: pair_layers(base, origin.open()) for step, origin in self.tuned.items()})
+
+    def fingerprint(self) -> str:
+        """A hash that changes with that of any network."""
+        return _joined(self.base.fingerprint(), *(f"{step} {origin.fingerprint()}" for step, origin in self.tuned.items()))
+
+    def fingerprints(self, names: Iterable[tuple[str | None, str]]) -> dict[tuple[str | None, str], str]:
+        """The fingerprint of base and tuned network of each step and layer."""
+        base = self.base.fingerprint()
+        of = {step: _joined(base, origin.fingerprint()) for step, origin in self.tuned.items()}
+        return {name: of[name[0]] for name in names}
+
+
+def _joined(*fingerprints: str) -> str:
+    return hashlib.sha256("\n".join(fingerprints).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Steps(Mapping):
+    """The pairs of several tuned networks by step and layer; of a single one the step is None.
+
+    Attributes
+    ----------
+    steps : dict of Pairs
+        By step.
+    """
+
+    steps: dict[str | None, Pairs]
+
+    def __getitem__(self, name: tuple[str | None, str]) -> LayerPair:
+        step, layer = name
+        return self.steps[step][layer]
+
+    def __iter__(self) -> Iterator[tuple[str | None, str]]:
+        return ((step, layer) for step, pairs in self.steps.items() for layer in pairs)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.steps.values()))
+
+    @cached_property
+    def shapes(self) -> dict[tuple[str | None, str], tuple[int, int]]:
+        """``(n_out, n_in)`` of every layer."""
+        return {(step, layer): shape for step, pairs in self.steps.items() for layer, shape in pairs.shapes.items()}
+
+    @property
+    def origin(self) -> StepsOrigin | None:
+        """The files of all networks; None if any is in memory."""
+        base = next(iter(self.steps.values())).base.origin
+        tuned = {step: pairs.tuned.origin for step, pairs in self.steps.items() if pairs.tuned.origin is not None}
+        return StepsOrigin(base, tuned) if base is not None and len(tuned) == len(self.steps) else None
+
+    @property
+    def left_out(self) -> list[tuple[str, str]]:
+        """Layers that are not compared, and why; named with the steps unless it is so in all of them."""
+        missing: dict[tuple[str, str], list[str]] = {}
+        for step, pairs in self.steps.items():
+            for left in pairs.left_out:
+                missing.setdefault(left, []).append(str(step))
+        everywhere = len(self.steps)
+        return [(name if len(at) == everywhere else f"{', '.join(at)}: {name}", why) for (name, why), at in missing.items()]
 
 
 def pair_layers(base: Weights, tuned: Weights, layers: str | None = None) -> Pairs:
@@ -75,7 +200,7 @@ def pair_layers(base: Weights, tuned: Weights, layers: str | None = None) -> Pai
     base, tuned : Weights
         From `rmtlib.load_weights`. The tuned network may be an adapter, whose layers are updates.
     layers : str, optional
-        A regular expression; layers whose name on the tuned side does not contain a match are not looked at.
+        A regular expression; layers in whose name on the tuned side it is not found are not looked at.
 
     Returns
     -------
@@ -86,7 +211,7 @@ def pair_layers(base: Weights, tuned: Weights, layers: str | None = None) -> Pai
     WeightsError
         If the base is an adapter, or no layer has its counterpart.
     ValueError
-        If ``layers`` is no regular expression, or matches no layer.
+        If ``layers`` is no regular expression, or found in no name.
 
     Notes
     -----
@@ -96,7 +221,7 @@ def pair_layers(base: Weights, tuned: Weights, layers: str | None = None) -> Pai
     if _adapters(base):
         msg = "base is an adapter, an update without its network: give the network as base and the adapter as tuned"
         raise WeightsError(msg)
-    chosen, plain = _chosen(tuned, layers), {WRAPPED.sub("", name): name for name in base}
+    chosen, plain = chosen_layers(tuned, layers), {WRAPPED.sub("", name): name for name in base}
     flat = {_flat(name): original for name, original in plain.items()}
     adapters, pairs, left_out = _adapters(tuned), {}, []
     for name in chosen:
@@ -113,7 +238,8 @@ def pair_layers(base: Weights, tuned: Weights, layers: str | None = None) -> Pai
         raise WeightsError(_nothing_paired(base, chosen, left_out, adapters))
     used = {pair.base for pair in pairs.values()} | {plain.get(WRAPPED.sub("", name)) for name in tuned}
     if not adapters:
-        left_out += [(name, "only in base") for name in _chosen(base, layers, any_=True) if name not in used]
+        pattern = name_pattern(layers)
+        left_out += [(name, "only in base") for name in base if name not in used and pattern.search(name)]
     return Pairs(base, tuned, pairs, left_out)
 
 
@@ -123,21 +249,6 @@ def _adapters(weights: Weights) -> set[str]:
 
 def _flat(name: str) -> str:
     return name.replace(".", "_")
-
-
-def _chosen(weights: Weights, layers: str | None, *, any_: bool = False) -> list[str]:
-    if layers is None:
-        return list(weights)
-    try:
-        pattern = re.compile(layers)
-    except (re.error, TypeError) as error:
-        msg = f"layers must be a regular expression; got {layers!r} ({error})"
-        raise ValueError(msg) from None
-    chosen = [name for name in weights if pattern.search(name)]
-    if not chosen and not any_:
-        msg = f"layers must match the name of a layer; {layers!r} matches none of {_some(list(weights))}"
-        raise ValueError(msg)
-    return chosen
 
 
 def _nothing_paired(base: Weights, tuned: list[str], left_out: list[tuple[str, str]], adapters: set[str]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .weights import Layer, Weights
+from .weights import Layer
 
 __all__ = ["as_they_finish", "matrix_of", "processors"]
 
@@ -66,7 +66,7 @@ def as_they_finish(
         threading.Thread(target=_work, args=(function, tasks, finished), daemon=True).start()
     try:
         with one_thread:
-            shapes = layers.shapes if isinstance(layers, Weights) else {}
+            shapes = getattr(layers, "shapes", {})
             for name in layers if names is None else names:
                 if math.prod(shapes.get(name, ())) > SIDE_BY_SIDE:  # which is known before it is read
                     large.append(name)

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from .files import write_atomically
+from .report.outputs import output_files
 from .scan import scan
 
-__all__ = ["SCHEMA", "in_words", "table_file", "write_scan", "write_snr"]
+__all__ = ["SCHEMA", "in_words", "write_scan", "write_snr"]
 
 SCHEMA = 1  # of the JSON
 
@@ -29,7 +30,7 @@ def write_scan(weights: Mapping, output, *, snr: Path | str | None = None, **set
         As in `rmtlib.scan`.
     output : path
         The files are ``output`` with ``.csv``, written anew as layers finish, and ``.json``, written at the end; in a folder that
-        exists they are called ``rmtlib.scan``.
+        exists they are called ``scan``.
     snr : path, optional
         Where to write the ratios in the form that Spectrum reads, see `write_snr`.
     **settings
@@ -49,21 +50,18 @@ def write_scan(weights: Mapping, output, *, snr: Path | str | None = None, **set
     KeyboardInterrupt
         After Ctrl-C. The CSV holds the layers that were finished; ``resume=True`` goes on with it.
     """
-    csv = table_file(output)
-    if not csv.parent.is_dir():
-        msg = f"output must be in a folder that exists; got {str(output)!r}"
-        raise ValueError(msg)
     if snr is not None and not Path(snr).parent.is_dir():
         msg = f"snr must be a file in a folder that exists; got {str(snr)!r}"
         raise ValueError(msg)
+    _, csv, as_json = output_files(output, "scan")
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "interrupted after", UserWarning)
         try:
             table = scan(weights, csv=csv, **settings)
         except UserWarning:
             raise KeyboardInterrupt from None
-    files = [csv, csv.with_suffix(".json")]
-    write_atomically(files[1], _as_json(table, weights, settings))
+    files = [csv, as_json]
+    write_atomically(as_json, _as_json(table, weights, settings))
     if snr is not None:
         files.append(Path(snr))
         write_snr(table, snr)
@@ -99,12 +97,6 @@ def in_words(table) -> str:
 
 def _layers(count):
     return f"{count} layer{'s' * (count != 1)}"
-
-
-def table_file(output) -> Path:
-    """The CSV that `write_scan` writes."""
-    path = Path(output)
-    return path / "scan.csv" if path.is_dir() else path.with_name(f"{path.name}.csv")
 
 
 def write_snr(table, path) -> None:

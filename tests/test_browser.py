@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
 import yaml
@@ -19,6 +20,7 @@ HTML = ROOT / "_build" / "html"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}
+WITH_SLIDERS = [f"chapters/{file.stem}" for file in sorted((ROOT / "chapters").glob("*.md")) if "\ncharts." in file.read_text()]
 SEVERE = ("serious", "critical")
 # Rules that a theme can break.
 COLOURS = ["color-contrast", "link-in-text-block"]
@@ -199,31 +201,141 @@ def test_search_finds_porter_thomas(browser):
     visit.close()
 
 
-@pytest.mark.parametrize("name", ["chapters/playground", "chapters/13_training_in_motion"])
-def test_players_follow_the_keyboard(browser, name):
-    visit = Visit(browser, name)
-    players = visit.page.locator(".animation")
-    assert players.count() >= (4 if "playground" in name else 1)
-    for player in players.all():
-        slider, image = player.locator("input[type=range]"), player.locator("img")
-        slider.focus()
-        visit.page.keyboard.press("Home")
-        first = image.get_attribute("src")
-        visit.page.keyboard.press("ArrowRight")
-        assert slider.input_value() == "1"
-        assert image.get_attribute("src") != first
-        player.get_by_label("First frame").press("Enter")
-        assert image.get_attribute("src") == first
+def test_a_player_follows_the_keyboard(browser):
+    visit = Visit(browser, "chapters/13_training_in_motion")
+    slider, image = visit.page.locator(".animation input[type=range]"), visit.page.locator(".animation img")
+    slider.focus()
+    visit.page.keyboard.press("Home")
+    first = image.get_attribute("src")
+    visit.page.keyboard.press("ArrowRight")
+    assert slider.input_value() == "1"
+    assert image.get_attribute("src") != first
+    visit.page.get_by_label("First frame").press("Enter")
+    assert image.get_attribute("src") == first
     assert visit.problems == []
     visit.close()
 
 
-def test_players_show_a_figure_without_scripts(browser):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto((HTML / "chapters" / "playground.html").as_uri())
-    images = page.locator(".animation img").all()
-    assert len(images) >= 4
-    assert all(image.bounding_box()["width"] > 100 for image in images)
-    assert all(image.get_attribute("src").startswith("data:image/png") for image in images)
-    context.close()
+def without_scripts(browser, name):
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto((HTML / f"{name}.html").as_uri())
+    return page
+
+
+def test_a_player_shows_a_figure_without_scripts(browser):
+    page = without_scripts(browser, "chapters/13_training_in_motion")
+    image = page.locator(".animation img")
+    assert image.bounding_box()["width"] > 100
+    assert image.get_attribute("src").startswith("data:image/png")
+    page.context.close()
+
+
+def test_eight_pages_have_figures_with_sliders():
+    assert len(WITH_SLIDERS) >= 8
+
+
+@pytest.mark.parametrize("name", WITH_SLIDERS)
+def test_sliders_move_what_is_drawn_and_say_their_value(browser, name):
+    visit = Visit(browser, name)
+    for figure in visit.page.locator(".interactive").all():
+        figure.scroll_into_view_if_needed()
+        drawing = figure.locator(".live svg")
+        drawing.wait_for()
+        assert not figure.locator(".still").is_visible()
+        for slider in figure.locator("input[type=range]").all():
+            value = slider.locator("xpath=following-sibling::output")
+            assert slider.locator("xpath=preceding-sibling::span").inner_text().strip()
+            before, said = drawing.inner_html(), value.inner_text()
+            slider.press("ArrowLeft" if slider.input_value() == slider.get_attribute("max") else "ArrowRight")
+            visit.page.wait_for_function("([svg, before]) => svg.innerHTML != before", arg=[drawing.element_handle(), before])
+            assert value.inner_text() not in ("", said)
+            assert slider.get_attribute("aria-valuetext") == value.inner_text()
+    assert visit.problems == []
+    assert [url for url in visit.requests if not re.match(r"(file|data|blob):", url)] == []
+    visit.close()
+
+
+@pytest.mark.parametrize("name", WITH_SLIDERS)
+def test_figures_with_sliders_are_drawn_again_for_a_phone(browser, name):
+    visit = Visit(browser, name)
+    figures = visit.page.locator(".interactive")
+    figures.locator(".live svg").last.wait_for()
+    visit.page.set_viewport_size(PHONE)
+    letters = "figure => Math.min(...[...figure.querySelectorAll('.live text')].map(text => text.getBoundingClientRect().height))"
+    for figure in figures.all():
+        visit.page.wait_for_function(
+            "figure => figure.querySelector('.live svg')?.getBoundingClientRect().right <= innerWidth",
+            arg=figure.element_handle(),
+        )
+        assert figure.evaluate(letters) > 10
+        # The sliders stay in sight while the last chart is looked at.
+        figure.evaluate("figure => scrollTo({top: scrollY + figure.getBoundingClientRect().bottom - 300, behavior: 'instant'})")
+        assert 0 < figure.locator(".sliders").bounding_box()["y"] < 300
+    visit.close()
+
+
+@pytest.mark.parametrize("name", WITH_SLIDERS)
+def test_a_still_picture_stands_for_sliders_in_print_and_without_scripts(browser, name):
+    page = without_scripts(browser, name)
+    printed = Visit(browser, name)
+    printed.page.locator(".interactive .live svg").first.wait_for()
+    printed.page.emulate_media(media="print")
+    for window in (page, printed.page):
+        for figure in window.locator(".interactive").all():
+            assert figure.locator(".still svg").bounding_box()["height"] > 100
+            assert figure.locator(".still p").inner_text().strip()
+            assert not figure.locator(".live").is_visible()
+            assert not figure.locator(".sliders").is_visible()
+    page.context.close()
+    printed.close()
+
+
+@pytest.mark.parametrize("name", WITH_SLIDERS)
+def test_a_page_with_sliders_is_light(browser, name):
+    visit = Visit(browser, name)
+    own = [Path(unquote(urlsplit(url).path)) for url in {*visit.requests} if url.startswith("file:") and "/_static/" not in url]
+    assert sum(file.stat().st_size for file in own) <= 1_500_000
+    visit.close()
+
+
+@pytest.mark.parametrize("name", ["intro", WITH_SLIDERS[0]])
+def test_scripts_of_sliders_load_where_there_are_sliders(browser, name):
+    visit = Visit(browser, name)
+    scripts = {Path(urlsplit(url).path).name for url in visit.requests}
+    known = {"vega.min.js", "vega-lite.min.js", "vega-embed.min.js", "interactive.js"}
+    assert scripts & known == (known if name in WITH_SLIDERS else set())
+    visit.close()
+
+
+def test_links_show_what_they_lead_to_by_pointer_and_by_keyboard(browser):
+    visit = Visit(browser, "glossary")
+    card = visit.page.locator(".preview")
+    assert not card.is_visible()
+    visit.page.locator("article a[href$='#equation-marchenko-pastur']").first.hover()
+    card.locator("mjx-container").first.wait_for()
+    visit.page.keyboard.press("Escape")
+    assert not card.is_visible()
+    term = visit.page.locator("article a.reference[href*='#term-']").first
+    term.focus()
+    card.wait_for()
+    assert term.get_attribute("aria-describedby") == card.get_attribute("id")
+    assert term.inner_text().casefold() in card.inner_text().casefold()
+    assert violations(visit.page) == []
+    visit.page.evaluate("document.activeElement.blur()")
+    card.wait_for(state="hidden")
+    assert [url for url in visit.requests if not re.match(r"(file|data|blob):", url)] == []
+    visit.close()
+
+
+def test_the_card_of_a_link_stays_in_the_window_of_a_phone(browser):
+    visit = Visit(browser, "chapters/03_marchenko_pastur", viewport=PHONE)
+    links = visit.page.locator("article a.reference.internal[href*='08_neuron_sizes.html#']")
+    links.first.focus()
+    card = visit.page.locator(".preview")
+    card.wait_for()
+    box = card.bounding_box()
+    assert 0 <= box["x"] <= box["x"] + box["width"] <= PHONE["width"]
+    assert "sizes of neurons" in card.inner_text()
+    assert visit.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert visit.problems == []
+    visit.close()

@@ -125,7 +125,7 @@ def test_what_cannot_be_filtered_gives_one_sentence_and_no_file(arguments, messa
     [
         (["report", "x", "-o", "none"], "no layer was finished"),
         (["scan", "x", "-o", "none"], "no layer was finished"),
-        (["compare", "x", "y"], "no file was written"),
+        (["compare", "x", "y", "-o", "none"], "no layer was finished"),
         (["filter", "x", "y"], "no file was written"),
         (["sweep", "x"], "repeat the command to go on"),
     ],
@@ -144,16 +144,24 @@ def test_ctrl_c_gives_status_130_and_says_what_is_left(arguments, after, tmp_pat
     assert capsys.readouterr().err == f"rmtlib {arguments[0]}: interrupted; {after}\n"
 
 
-def test_an_interrupted_scan_tells_how_to_go_on(network, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(
+    ("command", "work", "csv"),
+    [
+        (["report"], "report.make_report", "report.csv"),
+        (["scan"], "scan_files.write_scan", "scan.csv"),
+        (["compare", "base"], "report.comparing.make_comparison", "comparison.csv"),
+    ],
+)
+def test_an_interrupted_command_tells_how_to_go_on(command, work, csv, network, tmp_path, monkeypatch, capsys):
     def interrupted(*args, **options):
-        (tmp_path / "scan.csv").touch()
+        (tmp_path / csv).touch()
         raise KeyboardInterrupt
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("rmtlib.scan_files.write_scan", interrupted)
-    assert main(["scan", str(network)]) == 130
-    told = "layers that were finished are in scan.csv; the same command with --resume goes on"
-    assert capsys.readouterr().err == f"rmtlib scan: interrupted; {told}\n"
+    monkeypatch.setattr(f"rmtlib.{work}", interrupted)
+    assert main([*command, str(network)]) == 130
+    told = f"layers that were finished are in {csv}; the same command with --resume goes on"
+    assert capsys.readouterr().err == f"rmtlib {command[0]}: interrupted; {told}\n"
 
 
 def test_an_error_with_codes_for_terminals_is_shown_as_text(tmp_path, monkeypatch, capsys):

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 import rmtlib
 from rmtlib import cluster as module
+from rmtlib import layer_table as module_of_tables
 from rmtlib.cli import main
 from rmtlib.cluster import ONE_THREAD, ClusterError, on_cluster
 from rmtlib.network import analyse_network
@@ -84,11 +85,7 @@ def test_the_table_is_the_same_when_a_worker_is_killed_in_the_middle(cluster, ne
         light.append(layer.biwhitened.biwhitened.matrix.size)
         if killed:
             return
-        with Client(cluster.scheduler_address) as client:
-            processes = client.run(os.getpid)
-            busy = [address for address, tasks in client.processing().items() if tasks]
-        assert busy
-        killed.append(processes[busy[0]])
+        killed.append(busy_worker(cluster))
         os.kill(killed[0], signal.SIGKILL)
 
     csv = tmp_path / "table.csv"
@@ -98,6 +95,40 @@ def test_the_table_is_the_same_when_a_worker_is_killed_in_the_middle(cluster, ne
     assert light == [0] * len(SHAPES)
     pd.testing.assert_frame_equal(table, analyse_network(weights, progress=False))
     assert pd.read_csv(csv)["layer"].tolist() == table["layer"].tolist()
+
+
+def test_a_comparison_is_the_same_when_a_worker_is_killed_in_the_middle(cluster, network, tmp_path, monkeypatch):
+    tuned = {str(seed): tmp_path / f"tuned-{seed}.safetensors" for seed in (1, 2)}
+    for seed, path in tuned.items():
+        rng = np.random.default_rng(int(seed))
+        save_file({f"fc{i}.weight": rng.standard_normal(shape).astype("float32") for i, shape in enumerate(SHAPES)}, path)
+    killed, write = [], module_of_tables.write_csv
+
+    def kill_a_busy_worker(rows, *args):
+        write(rows, *args)
+        if not killed:
+            killed.append(busy_worker(cluster))
+            os.kill(killed[0], signal.SIGKILL)
+
+    monkeypatch.setattr(module_of_tables, "write_csv", kill_a_busy_worker)
+    options = {"csv": tmp_path / "table.csv", "progress": False}
+    found = rmtlib.compare(network, tuned, scheduler=cluster.scheduler_address, **options)
+    assert len(killed) == 1
+    monkeypatch.undo()
+    here = rmtlib.compare(network, tuned, progress=False)
+    pd.testing.assert_frame_equal(found.table, here.table)
+    assert pd.read_csv(tmp_path / "table.csv")["step"].tolist() == [1] * len(SHAPES) + [2] * len(SHAPES)
+    assert list(found.layers) == list(here.layers) == [f"fc{i}" for i in range(len(SHAPES))]
+    assert found.layers["fc1"].size == here.last["update_size"][1]
+
+
+def busy_worker(cluster):
+    """The process of a worker that has tasks."""
+    with Client(cluster.scheduler_address) as client:
+        processes = client.run(os.getpid)
+        busy = [address for address, tasks in client.processing().items() if tasks]
+    assert busy
+    return processes[busy[0]]
 
 
 def test_errors_of_a_layer_are_its_result(cluster, network, by_value):
@@ -142,10 +173,16 @@ def test_a_file_that_workers_do_not_see_is_an_error_of_the_call(cluster, network
 def test_weights_in_memory_cannot_be_sent(cluster):
     with pytest.raises(ValueError, match="scheduler needs weights of a file or folder"):
         rmtlib.scan({"fc": np.eye(20)}, scheduler=cluster.scheduler_address, progress=False)
+    with pytest.raises(ValueError, match="scheduler needs weights of a file or folder"):
+        rmtlib.compare({"fc": np.eye(20)}, {"fc": np.eye(20)}, scheduler=cluster.scheduler_address, progress=False)
 
 
 def test_a_scheduler_that_does_not_answer_or_has_no_workers_is_named_with_its_timeout(network, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(module, "TIMEOUT", 1)
+    for command in ("report", "compare"):
+        networks = [str(network)] * (1 + (command == "compare"))
+        assert main([command, *networks, "-o", str(tmp_path / "out"), "--scheduler", "tcp://127.0.0.1:9"]) == 2
+        assert "no dask scheduler answers at 'tcp://127.0.0.1:9' within 1 s" in capsys.readouterr().err
     command = ["scan", str(network), "-o", str(tmp_path / "scan"), "--scheduler"]
     assert main([*command, "tcp://127.0.0.1:9"]) == 2
     assert "no dask scheduler answers at 'tcp://127.0.0.1:9' within 1 s" in capsys.readouterr().err

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import doctest
+import tracemalloc
 
 import numpy as np
 import pytest
 import scipy.stats
 
 import rmtlib
-from rmtlib import ensembles, layer_comparison, pairs, subspaces, updates
+from rmtlib import costs, ensembles, layer_comparison, pairs, subspaces, updates
+from rmtlib.comparison import pair_networks
 from rmtlib.spectra import spectrum
 
 from . import builders
@@ -235,7 +237,7 @@ def test_every_column_is_described(two):
     [
         ({"conv": noisy(0)[0]}, {}, "base and tuned have no layer in common: base has 'fc', tuned has 'conv'"),
         ({"fc": noisy(0)[0].T}, {}, "no layer of one shape .*240 x 160 in base, 160 x 240 in tuned.*: are they two networks"),
-        ({"fc": noisy(0)[0]}, {"layers": "x"}, "layers must match the name of a layer; 'x' matches none of 'fc'"),
+        ({"fc": noisy(0)[0]}, {"layers": "x"}, "layers must be found in the name of a layer; 'x' is in none of the 1: fc"),
         ({"fc": noisy(0)[0]}, {"layers": "("}, "layers must be a regular expression"),
         ({"fc": noisy(0)[0]}, {"intruders": "yes"}, "intruders must be"),
         ({"fc": noisy(0)[0]}, {"top": 0}, "top must be"),
@@ -262,6 +264,27 @@ def test_a_matrix_that_cannot_be_compared_is_refused(W, D, message):
         layer_comparison.compare_layer(W, D)
 
 
+@pytest.mark.parametrize("shape", [(2000, 300), (600, 600)])
+def test_memory_is_what_was_estimated(shape):
+    base, tuned = ({"fc": builders.gaussian(*shape, seed=seed)} for seed in (0, 1))
+    estimated = costs.estimate(pair_networks(base, tuned), what="comparison")["gigabytes"][0] * 1e9
+    compare({"fc": base["fc"][:100, :50]}, {"fc": tuned["fc"][:100, :50]}, intruders=True)
+    tracemalloc.start()
+    compare(base, tuned, intruders=True, workers=1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 0.7 * estimated < peak < 1.3 * estimated
+
+
+def test_intruders_cost_time_and_steps_are_listed_one_by_one():
+    networks = {step: rmtlib.load_weights({"fc": noisy(int(step))[0]}) for step in ("1", "2")}
+    costs_of = {
+        full: costs.estimate(pair_networks(networks["1"], networks), what="comparison", full=full) for full in (False, True)
+    }
+    assert list(costs_of[True]["layer"]) == ["1: fc", "2: fc"]
+    assert (costs_of[True]["seconds"] > costs_of[False]["seconds"]).all()
+
+
 def test_checkpoints_of_a_folder_are_in_the_order_of_their_steps(tmp_path):
     W, _ = noisy(0)
     for step in (1000, 500, 20):
@@ -279,3 +302,12 @@ def test_the_steps_of_a_training_are_rows():
     assert list(table.columns[:2]) == ["step", "layer"]
     assert list(table["step"]) == ["1", "2", "3"]
     assert list(table["update_size"] / table["update_size"][0]) == pytest.approx([1, 2, 3])
+
+
+def test_what_a_step_lacks_is_named_with_the_step():
+    W = noisy(0)[0]
+    steps = {step: rmtlib.load_weights(dict.fromkeys(names, W)) for step, names in (("1", ("fc", "b")), ("2", ("fc",)))}
+    found = compare(dict.fromkeys(("fc", "b", "c"), W), steps)
+    assert sorted(found.left_out) == [("2: b", "only in base"), ("c", "only in base")]
+    assert list(found.table["layer"]) == ["fc", "b", "fc"]
+    assert list(found.layers) == ["fc"]

@@ -18,6 +18,7 @@ import rmtlib
 from rmtlib.cli import main
 from rmtlib.comparison_words import in_words
 from rmtlib.report.changes import COLUMNS, change_statistics
+from rmtlib.report.page import template
 
 from . import builders
 
@@ -130,6 +131,23 @@ def test_links_lead_to_layers_and_columns_are_explained(page):
         assert column.meaning in text
 
 
+def test_the_smallest_q_are_not_told_apart_and_vectors_stand_in_three_lines(files, made):
+    html = made[0].read_text()
+    assert "<td>&lt; 1e-10</td>" in html
+    table = re.search(r'<table class="vectors">(.*?)</table>', html, re.S)[1]
+    numbered, cosines, pvalues = ([float(x) for x in re.findall(r"<td>(.*?)</td>", line)] for line in table.strip().split("\n"))
+    assert numbered == list(range(1, 21))
+    found = json.loads(made[2].read_text())
+    first = found["vectors"][next(row["layer"] for row in found["layers"])]
+    assert cosines == pytest.approx(first["cosines"], abs=0.006)
+    assert pvalues == pytest.approx(first["pvalues"], abs=0.006)
+
+
+def test_long_names_break_at_their_parts():
+    shown = template("comparison.html").environment.from_string("{{ name | breakable }}")
+    assert shown.render(name="layers.0.q_proj<b>/x.") == "layers.<wbr>0.<wbr>q_proj&lt;b&gt;/<wbr>x."
+
+
 def test_names_of_any_kind_stay_text(files, made, capsys):
     html = made[0].read_text()
     assert not re.search(r"<script|<img|\x1b", html)
@@ -162,6 +180,19 @@ def test_the_paragraph_of_one_layer_and_of_none():
     small = rmtlib.compare({"fc": W, "z": 0 * W}, {"fc": W, "z": W + 1}, layers="z", progress=False)
     assert small.text == "None of 1 layer could be compared; the lines below say why."
     assert in_words(small.table) == small.text
+
+
+def test_a_layer_that_cannot_be_read_has_its_row_and_says_on_which_side(files, tmp_path):
+    for side, file in zip(("base", "tuned"), files, strict=True):
+        spoilt = load_file(file)
+        spoilt["two.weight"][3, 3] = np.nan
+        given = {"base": files[0], "tuned": files[1]} | {side: builders.safetensors(tmp_path / f"{side}.safetensors", spoilt)}
+        assert main(["compare", str(given["base"]), str(given["tuned"]), "-o", str(tmp_path / "out")]) == 0
+        row = next(row for row in json.loads((tmp_path / "out.json").read_text())["layers"] if row["layer"] == "two")
+        assert row["summary"] == f"two: not compared: in {side}, 1 of 8000 entries are nan or infinite"
+        assert row["shape"] == list(SHAPE)
+        assert row["update_size"] is None
+        assert "1 layer could not be compared" in (tmp_path / "out.html").read_text()
 
 
 def test_a_folder_of_checkpoints_is_shown_along_its_steps(tmp_path, capsys):

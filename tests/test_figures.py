@@ -99,50 +99,6 @@ def test_each_frame_draws_the_spectrum_and_the_curve_of_its_epoch():
     plt.close(figure)
 
 
-def test_bulk_panel_draws_each_law_in_its_own_line_and_where_an_outlier_is_expected(ax):
-    q = 0.25
-    figures.bulk_panel(
-        ax, np.array([0.5, 1.0, 1.4]), laws={"one": laws.marchenko_pastur(q), "two": laws.marchenko_pastur(1)}, outlier=2.1
-    )
-    one, two, outlier = ax.get_lines()
-    assert labels(ax) == ["one", "two"]
-    assert [line.get_linestyle() for line in (one, two)] == ["--", ":"]
-    x, y = one.get_data()
-    # the law of matrices with q = 1/4 lies between 1 - 1/2 and 1 + 1/2, and that of square ones is a quarter circle of radius 2
-    assert (y[(x < 0.5) | (x > 1.5)] == 0).all()
-    np.testing.assert_allclose(two.get_ydata()[1:], np.sqrt(np.maximum(4 - x[1:] ** 2, 0)) / np.pi, atol=1e-12)
-    assert outlier.get_xdata() == [2.1, 2.1]
-    assert sum(bar.get_height() * bar.get_width() for bar in ax.patches) == pytest.approx(1)
-
-
-def test_overlap_panel_shows_as_many_strengths_as_were_measured(ax):
-    figures.overlap_panel(ax, np.array([1.0, 2.0, 3.0]), np.array([0.2, 0.6]), law=np.array([0.1, 0.5, 0.8]))
-    law, measured = ax.get_lines()
-    np.testing.assert_array_equal(law.get_xydata(), [[1, 0.1], [2, 0.5], [3, 0.8]])
-    np.testing.assert_array_equal(measured.get_xydata(), [[1, 0.2], [2, 0.6]])
-
-
-def test_panels_are_drawn_anew_for_every_frame_within_the_same_limits():
-    figure, (left, right) = plt.subplots(1, 2)
-    left.set(xlim=(0, 7), ylim=(0, 9))
-    L = np.array([1.0, 2.0])
-    curves = [{"L": L, "laws": {"law": L}, "initial": height * L} for height in (1, 2)]
-    overlaps = [{"strengths": L, "law": L / 4, "overlap": L[:shown]} for shown in (1, 2)]
-    panels = (left, figures.number_variance_panel, curves), (right, figures.overlap_panel, overlaps)
-    animation = figures.animate_panels(*panels, titles=["weak", "strong"])
-    for frame, title in enumerate(["weak", "strong"]):
-        animation._func(frame)
-        assert left.get_title(loc="left") == title
-        assert (left.get_xlim(), left.get_ylim()) == ((0, 7), (0, 9))
-        assert len(left.get_lines()) == len(right.get_lines()) == 2
-        np.testing.assert_array_equal(left.get_lines()[0].get_ydata(), (frame + 1) * L)
-        assert len(right.get_lines()[1].get_xdata()) == frame + 1
-    animation._draw_was_started = True
-    plt.close(figure)
-    with pytest.raises(ValueError, match="each panel needs 3 frames, one for each title; number_variance_panel has 2"):
-        figures.animate_panels(*panels, titles=["one", "two", "three"])
-
-
 def test_error_panel_draws_a_curve_for_each_group_with_its_marks(ax):
     table = pd.DataFrame(
         {"who": ["b", "a", "a"], "x": [1, 2, 3], "y": [0.5, 0.6, 0.7], "bar": [0.1, 0.2, 0.3], "edge": [0, 2, 2]}

@@ -1,4 +1,4 @@
-"""Which layers, and a table that an interruption does not lose: of a scan and of an analysis."""
+"""Which layers, and a table that an interruption does not lose: of a scan, of an analysis and of a comparison."""
 
 from __future__ import annotations
 
@@ -33,13 +33,31 @@ def written(path, seed=0):
     return path
 
 
-def compared(csv):
+def compare_with_another(weights, **options):
+    """A comparison as a table; the other network lies beside the file."""
+    tuned = rmtlib.load_weights(weights.origin.path.with_name("tuned.safetensors"))
+    return rmtlib.compare(weights, {"7": tuned}, **options).table
+
+
+WORK = {
+    "scan": (rmtlib.scan, "_row"),
+    "analysis": (analyse_network, "_analysed"),
+    "comparison": (compare_with_another, "_compared"),
+}
+
+
+def same(csv):
     return pd.read_csv(csv).drop(columns="seconds", errors="ignore")
 
 
 def count_work(monkeypatch, module, function):
     seen, work = [], getattr(module, function)
-    monkeypatch.setattr(module, function, lambda name, *args, **kwargs: seen.append(name) or work(name, *args, **kwargs))
+
+    def counted(name, *args, **kwargs):
+        seen.append(name if isinstance(name, str) else name[1])
+        return work(name, *args, **kwargs)
+
+    monkeypatch.setattr(module, function, counted)
     return seen
 
 
@@ -66,17 +84,18 @@ def test_an_expression_that_is_none_or_found_nowhere_is_refused(layers, message,
         rmtlib.scan(rmtlib.load_weights(network), layers=layers, progress=False)
 
 
-@pytest.mark.parametrize("call", [rmtlib.scan, analyse_network])
-def test_a_resumed_table_is_that_of_one_go_and_works_on_the_other_layers_only(call, network, tmp_path, monkeypatch):
-    weights = rmtlib.load_weights(network)
+@pytest.mark.parametrize("kind", WORK)
+def test_a_resumed_table_is_that_of_one_go_and_works_on_the_other_layers_only(kind, network, tmp_path, monkeypatch):
+    written(tmp_path / "tuned.safetensors", seed=1)
+    weights, (call, work) = rmtlib.load_weights(network), WORK[kind]
     whole = call(weights, csv=tmp_path / "whole.csv", progress=False)
     call(weights, csv=tmp_path / "parts.csv", layers="block", progress=False)
-    module = sys.modules[call.__module__]
-    seen = count_work(monkeypatch, module, "_row" if call is rmtlib.scan else "_analysed")
+    module = {"scan": "scan", "analysis": "network", "comparison": "comparison"}[kind]
+    seen = count_work(monkeypatch, sys.modules[f"rmtlib.{module}"], work)
     resumed = call(weights, csv=tmp_path / "parts.csv", resume=True, progress=False)
     assert sorted(seen) == sorted(set(NAMES) - {"block.1\n\x1b[31m", "block.2"})
     pd.testing.assert_frame_equal(*(table.drop(columns="seconds", errors="ignore") for table in (resumed, whole)))
-    pd.testing.assert_frame_equal(compared(tmp_path / "parts.csv"), compared(tmp_path / "whole.csv"))
+    pd.testing.assert_frame_equal(same(tmp_path / "parts.csv"), same(tmp_path / "whole.csv"))
     assert [path.name for path in tmp_path.glob("*.part")] == []
     assert call(weights, csv=tmp_path / "parts.csv", resume=True, progress=False)["layer"].tolist() == sorted(NAMES)
     assert len(seen) == 3
@@ -113,6 +132,46 @@ def test_rows_of_other_parameters_and_of_layers_that_failed_are_done_again(netwo
     seen = count_work(monkeypatch, sys.modules["rmtlib.scan"], "_row")
     assert rmtlib.scan(weights, csv=csv, resume=True, progress=False)["levels"].notna().all()
     assert seen == ["block.2"]
+
+
+def test_a_csv_of_another_pair_is_refused_and_stays_as_it_is(network, tmp_path, capsys):
+    tuned, other = (written(tmp_path / f"{name}.safetensors", seed) for seed, name in enumerate(("tuned", "other"), 1))
+    command, csv = ["compare", str(network), str(tuned), "-o", str(tmp_path / "out")], tmp_path / "out.csv"
+    assert main(command) == 0
+    before = csv.read_bytes()
+    assert main(["compare", str(network), str(other), *command[3:], "--resume"]) == 2
+    assert main(["compare", str(other), str(tuned), *command[3:], "--resume"]) == 2
+    assert capsys.readouterr().err.count("out.csv' is of another file, or the file has changed since") == 2
+    os.utime(tuned, ns=(1, 1))
+    assert main([*command, "--resume"]) == 2
+    assert csv.read_bytes() == before
+
+
+def test_a_new_checkpoint_is_compared_alone(network, tmp_path, monkeypatch):
+    steps = {step: written(tmp_path / f"step-{step}.safetensors", seed=step) for step in (5, 10, 20)}
+    options = {"csv": tmp_path / "table.csv", "progress": False}
+    rmtlib.compare(network, {step: path for step, path in steps.items() if step != 20}, **options)
+    seen = count_work(monkeypatch, sys.modules["rmtlib.comparison"], "_compared")
+    grown = rmtlib.compare(network, steps, resume=True, **options)
+    assert sorted(seen) == sorted(NAMES)
+    pd.testing.assert_frame_equal(grown.table, rmtlib.compare(network, steps, progress=False).table)
+    assert list(grown.layers) == sorted(NAMES)
+    os.utime(steps[5], ns=(1, 1))
+    with pytest.raises(ValueError, match=r"table.csv' is of another file, or the file has changed since"):
+        rmtlib.compare(network, steps, resume=True, **options)
+
+
+def test_an_older_table_is_not_taken_for_that_of_a_command_that_was_stopped_at_once(network, tmp_path, monkeypatch, capsys):
+    command = ["scan", str(network), "-o", str(tmp_path / "scan")]
+    assert main(command) == 0
+
+    def interrupted(*args, **options):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(layer_table.parallel, "as_they_finish", interrupted)
+    assert main([*command, "--resume", "--no-sizes"]) == 130
+    assert "no layer was finished" in capsys.readouterr().err
 
 
 def test_a_csv_of_another_file_is_refused_and_stays_as_it_is(network, tmp_path, capsys):
@@ -154,9 +213,8 @@ def test_values_come_back_from_a_csv_as_they_were(tmp_path):
     rows = [
         {"layer": "'a", "shape": (3, 4), "levels": 3, "x": 0.1 + 0.2, "ok": True, "none": None, "up": np.inf, "missing": "=x"}
     ]
-    layer_table.write_csv(rows, {"file": "f", "parameters": "p"}, tmp_path / "table.csv")
-    stamps = {"file": "f", "parameters": "p"}
-    assert layer_table._resumed(tmp_path / "table.csv", ["'a"], stamps, dict) == {"'a": rows[0]}
+    layer_table.write_csv(rows, ["f"], "p", tmp_path / "table.csv")
+    assert layer_table._resumed(tmp_path / "table.csv", {"'a": "f"}, "p", dict) == {"'a": rows[0]}
 
 
 def test_a_fingerprint_changes_with_header_size_and_time_of_any_shard(tmp_path):
@@ -198,14 +256,16 @@ main(sys.argv[1:])
 """
 
 
-def test_a_command_killed_five_times_ends_with_the_table_of_one_go(network, tmp_path):
-    arguments = ["scan", str(network), "-o", str(tmp_path / "scan"), "--resume", "--workers", "2"]
+@pytest.mark.parametrize("command", ["scan", "compare"])
+def test_a_command_killed_five_times_ends_with_the_table_of_one_go(command, network, tmp_path):
+    networks = [str(network)] + ([str(written(tmp_path / "tuned.safetensors", seed=1))] if command == "compare" else [])
+    arguments = [command, *networks, "-o", str(tmp_path / "table"), "--resume", "--workers", "2"]
     for rows in range(1, 6):
         with subprocess.Popen([sys.executable, "-c", KILLED, *arguments], stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout.readline() == f"{rows}\n"
             process.send_signal(signal.SIGKILL)
         assert process.returncode == -signal.SIGKILL
     assert main(arguments) == 0
-    rmtlib.scan(rmtlib.load_weights(network), csv=tmp_path / "whole.csv", progress=False)
-    pd.testing.assert_frame_equal(compared(tmp_path / "scan.csv"), compared(tmp_path / "whole.csv"))
-    assert sorted(path.name for path in Path(tmp_path).iterdir()) == ["net.safetensors", "scan.csv", "scan.json", "whole.csv"]
+    assert main([command, *networks, "-o", str(tmp_path / "whole")]) == 0
+    pd.testing.assert_frame_equal(same(tmp_path / "table.csv"), same(tmp_path / "whole.csv"))
+    assert not list(Path(tmp_path).glob("*.part"))

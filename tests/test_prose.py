@@ -1,4 +1,4 @@
-"""No number in the text of the book was typed; the check that says so finds one wherever a reader would see it."""
+"""No number of the book was typed and no sentence is too long; the check finds both wherever a reader would see them."""
 
 import subprocess
 import sys
@@ -39,9 +39,14 @@ def found(page):
     return [(finding.line, finding.number) for finding in check_prose.bare_numbers(page, PARSER)]
 
 
-@pytest.mark.parametrize("page", sorted({*PAGES, *CHAPTERS}), ids=str)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.as_posix() not in check_prose.PLANS], ids=str)
 def test_no_number_of_the_book_was_typed(page):
     assert check_prose.bare_numbers((ROOT / page).read_text(), PARSER) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_sentences_of_the_book_are_short_enough(page):
+    assert check_prose.too_long((ROOT / page).read_text(), PARSER) == []
 
 
 def test_every_chapter_is_a_page_that_is_checked():
@@ -123,6 +128,70 @@ def test_command_names_file_line_and_number_and_fails(tmp_path):
     assert [result.returncode for result in run] == [0, 1]
     assert run[0].stdout == ""
     assert run[1].stdout.startswith(f"{bad}:2: 0.85: ")
+
+
+def said(page):
+    return [(sentence.line, sentence.words) for sentence in check_prose.sentences(page, PARSER)]
+
+
+@pytest.mark.parametrize(
+    ("page", "sentences"),
+    [
+        ("One two three four. Five six seven eight nine.", [(1, 4), (1, 5)]),
+        ("One two three. Four five six seven.", [(1, 4)]),  # three words are no sentence
+        ("One two three\nfour. Five\nsix seven eight.", [(1, 4), (2, 4)]),
+        ("Does it? Yes, it does so! “Quoted, it is one.” (And so is this.)", [(1, 4), (1, 4), (1, 4)]),
+        ("About 0.5 of it, e.g. half, and no more.", [(1, 11)]),
+        ("With $\\nu_1 \\dots \\nu_m$ and `a = b + c` and {glue:text}`x y` it is one.", [(1, 9)]),
+        ("A [link of two](https://example.org/a/b) and *stress* and **more stress**.", [(1, 9)]),
+        ("- one two three four\n- five six seven eight nine\n", [(1, 4), (2, 5)]),
+        ("> Quoted it counts as well.", [(1, 5)]),
+        ("term\n: a definition of four words", [(2, 5)]),
+        (
+            "# A heading of five words\n\n| a | table |\n| --- | --- |\n| a b c d e f g | h |\n",
+            [],
+        ),
+        ("```python\none two three four five\n```\n\n    indented code of five words\n", []),
+        ("```{code-cell} python\n:tags: [x]\na = b + c + d\n```\n", []),
+        ("$$\na b c d e f\n$$\n\n```{math}\na b c d e f\n```\n", []),
+        ("(label-of-a-page)=\n\n% a comment of six words\n", []),
+        ("````{exercise}\n:label: ex-x\nOne two three four five.\n````\n", [(3, 5)]),
+        (
+            "````{solution} ex-x\n:class: dropdown\nOne two three four five.\n```python\nx = 1  # a b c d e f\n```\n````\n",
+            [(3, 5)],
+        ),
+        (":::{admonition} A title of six words, here?\n:class: dropdown\n\nOne two three four.\n:::\n", [(4, 4)]),
+    ],
+)
+def test_sentences_are_those_that_are_read(page, sentences):
+    assert said(page) == sentences
+
+
+def words(*counts):
+    return " ".join("Word " + "word " * (count - 2) + "end." for count in counts)
+
+
+def test_no_sentence_is_longer_than_the_longest():
+    assert [found.words for found in check_prose.too_long(words(*[10] * 30, 40), PARSER)] == []
+    assert [found.words for found in check_prose.too_long(words(*[10] * 30, 41), PARSER)] == [41]
+
+
+def test_one_sentence_in_ten_may_be_long():
+    assert check_prose.too_long(words(*[28] * 18, 29, 30), PARSER) == []
+    assert [found.words for found in check_prose.too_long(words(*[28] * 17, 29, 30, 31), PARSER)] == [29, 30, 31]
+
+
+def test_one_long_sentence_may_stand_on_a_short_page():
+    assert check_prose.too_long(words(5, 30), PARSER) == []
+
+
+def test_command_names_long_sentences_and_fails(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"A line before.\n\n{words(41)}\n")
+    done = subprocess.run([sys.executable, TOOL, page], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"{page}:3: 41 words: Word word")
+    assert "none above 40 words" in done.stderr
 
 
 def test_the_book_is_not_built_without_this_check():

@@ -180,8 +180,8 @@ def test_names_stay_text_in_every_file_and_in_the_terminal(network, tmp_path, ca
 def test_a_dry_run_lists_time_and_memory_and_reads_nothing(network, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Weights, "__getitem__", lambda *arguments: pytest.fail("read a tensor"))
     monkeypatch.chdir(tmp_path)
-    for command in ("scan", "report"):
-        assert main([command, str(network), "--dry-run", "--layers", "q_proj"]) == 0
+    for command, networks in (("scan", [network]), ("report", [network]), ("compare", [network, network])):
+        assert main([command, *map(str, networks), "--dry-run", "--layers", "q_proj"]) == 0
         *rows, total = capsys.readouterr().out.splitlines()
         assert [row.split()[0] for row in rows] == [f"model.layers.{i}.self_attn.q_proj" for i in range(3)]
         assert all(row.endswith(" GB") for row in rows)
@@ -210,7 +210,7 @@ def test_memory_is_what_was_estimated_and_one_matrix_at_a_time(shape, tmp_path):
         (["no.safetensors"], "no.safetensors does not exist"),
         (["net.safetensors", "--layers", "["], "layers must be a regular expression, such as 'attn|mlp'; got '['"),
         (["net.safetensors", "--workers", "0"], "workers must be an integer of at least 1; got 0"),
-        (["net.safetensors", "-o", "no/such/scan"], "output must be in a folder that exists; got 'no/such/scan'"),
+        (["net.safetensors", "-o", "net.safetensors/x"], "output must be in a folder that can be made; got 'net.safetensors/x'"),
         (["net.safetensors", "--snr-json", "no/such/snr.json"], "snr must be a file in a folder that exists"),
         (["empty.safetensors"], "empty.safetensors holds no matrix to analyse"),
     ],

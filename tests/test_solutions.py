@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell
 
 ROOT = Path(__file__).parents[1]
 CHAPTERS = ROOT / "chapters"
-NUMBERED = r"\d\d_|playground"
+NUMBERED = r"\d\d_"
 DIRECTIVE = re.compile(r"^(`{3,})\{(exercise|solution)\} *(\S*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
 OPTION = re.compile(r"\A(?::\w+:.*\n)+")
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)

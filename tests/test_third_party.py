@@ -45,8 +45,22 @@ def test_files_of_packages_have_the_hash_of_the_page(row):
     assert base64.urlsafe_b64decode(path.hash.value + "=").hex() in row[3]
 
 
-def test_what_lies_in_the_repository_is_what_the_page_lists():
-    row = row_with("_static/mathjax/tex-mml-chtml.js")
-    assert f"`sha256:{file_sha256(ROOT / '_static' / 'mathjax' / 'tex-mml-chtml.js')}`" == row[3]
-    assert (ROOT / "_static" / "mathjax" / "LICENSE").is_file()
-    assert {path.name for path in (ROOT / "_static").iterdir()} == {"book.css", "mathjax", "regimes.png"}
+SCRIPTS = {"mathjax/tex-mml-chtml": "mathjax/LICENSE"} | {
+    f"vega/{n}.min": f"vega/LICENSE-{n}" for n in ("vega", "vega-lite", "vega-embed")
+}
+
+
+@pytest.mark.parametrize(("script", "licence"), SCRIPTS.items())
+def test_a_script_in_the_repository_has_the_hash_and_the_licence_of_the_page(script, licence):
+    (row,) = [row for row in ROWS if f"`_static/{script}.js`" in row[1]]
+    assert row[3] == f"`sha256:{file_sha256(ROOT / '_static' / f'{script}.js')}`"
+    assert f"`_static/{licence}`" in row[2]
+    assert (ROOT / "_static" / licence).is_file()
+
+
+def test_nothing_else_of_others_lies_in_the_repository():
+    ours = {"book.css", "interactive.js", "preview.js", "regimes.png"}
+    assert {path.name for path in (ROOT / "_static").iterdir()} == {"mathjax", "vega"} | ours
+    assert {path.name for path in (ROOT / "_static" / "vega").iterdir()} == {
+        Path(name).name for script, licence in SCRIPTS.items() if "vega" in script for name in (f"{script}.js", licence)
+    }

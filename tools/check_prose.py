@@ -1,12 +1,16 @@
-"""Find numbers that somebody typed into the text of the book, where a cell should have computed them.
+"""Find numbers that somebody typed into the text of the book, where a cell should have computed them, and long sentences.
 
 Usage: check_prose.py [PAGE.md ...]        (without pages: every page of the table of contents)
 
-Prints `file:line: number: text` for each of them, and ends with status 1 if there is one.
+Prints `file:line: number: text` or `file:line: words: sentence` for each of them, and ends with status 1 if there is one.
 
-Text is what a reader sees as text: paragraphs, headings, lists, cells of tables, captions and alternative texts of figures.
-Maths, code, roles (so whatever is glued, cited or referred to), links and options are not; maths that is nothing but a
-number is.
+A sentence has at most `LONGEST` words, and nine in ten of a page have at most `LONG`. Sentences are those of paragraphs, lists,
+boxes, exercises and solutions; headings, tables, code and captions of figures have none. A formula, a piece of code and a role
+count as one word each.
+
+Numbers are looked for where a reader sees text: in paragraphs, headings, lists, cells of tables, captions and alternative texts
+of figures. Maths, code, roles (so whatever is glued, cited or referred to), links and options are no text; maths that is nothing
+but a number is.
 
 What may be typed, all of it:
 
@@ -52,6 +56,12 @@ PLANS = {
 # Directives whose content is no text; that of all others is.
 CODE = {"code-cell", "code", "code-block", "math", "eval-rst", "bibliography", "toctree", "raw"}
 DIRECTIVE = re.compile(r"\{([\w:-]+)\}")
+LONG, LONGEST = 28, 40  # words
+# Exercises and their solutions are read like anything else.
+UNREAD = CODE | {"figure", "image"}
+WORD = re.compile(r"[\w’'–-]+")
+SENTENCE = re.compile(r"(?<=[.!?…])[”’\"')\]]*\s+(?=[“‘\"'(\[]*[A-Z])")
+FEWEST = 4  # words of a sentence
 OPTIONS = re.compile(r"\A(?:---\n(?P<block>(?s:.*?)\n)---\n|(?::[\w-]+:.*(?:\n|\Z))+)")
 NO_TEXT = "\N{OBJECT REPLACEMENT CHARACTER}"
 
@@ -59,6 +69,12 @@ NO_TEXT = "\N{OBJECT REPLACEMENT CHARACTER}"
 class Finding(NamedTuple):
     line: int
     number: str
+    text: str
+
+
+class Sentence(NamedTuple):
+    line: int
+    words: int
     text: str
 
 
@@ -90,6 +106,49 @@ def texts(page: str, parse: MarkdownIt, first: int = 1) -> Iterator[tuple[int, s
             yield line, _visible(token.children or [])
         elif token.type in ("fence", "colon_fence") and (directive := DIRECTIVE.match(token.info.strip())):
             yield from _directive(directive[1], token.content, parse, line + 1)
+
+
+def sentences(page: str, parse: MarkdownIt, first: int = 1) -> Iterator[Sentence]:
+    """Sentences of a page with the lines that they begin in, from top to bottom."""
+    skipped, line = 0, first
+    for token in parse.parse(page):
+        skipped += {"heading_open": 1, "table_open": 1, "heading_close": -1, "table_close": -1}.get(token.type, 0)
+        if token.map:
+            line = first + token.map[0]
+        if token.type == "inline" and not skipped:
+            yield from _split(_spoken(token.children or []), line)
+        elif token.type in ("fence", "colon_fence") and (directive := DIRECTIVE.match(token.info.strip())):
+            if directive[1] not in UNREAD:
+                options = OPTIONS.match(token.content)
+                start = options.end() if options else 0
+                yield from sentences(token.content[start:], parse, line + 1 + token.content.count("\n", 0, start))
+
+
+def _spoken(children: list[Token]) -> str:
+    """A paragraph as it is read aloud: whatever is no text is one word."""
+    parts = []
+    for token in children:
+        if token.type in ("text", "softbreak", "hardbreak"):
+            parts.append(token.content or "\n")
+        elif token.type != "image" and not token.type.endswith(("_open", "_close")):
+            parts.append("X" + "\n" * token.content.count("\n"))
+    return "".join(parts)
+
+
+def _split(paragraph: str, line: int) -> Iterator[Sentence]:
+    start = 0
+    for end in [*(match.end() for match in SENTENCE.finditer(paragraph)), len(paragraph)]:
+        text = paragraph[start:end]
+        if (words := len(WORD.findall(text))) >= FEWEST:
+            yield Sentence(line + paragraph.count("\n", 0, start), words, " ".join(text.split()))
+        start = end
+
+
+def too_long(page: str, parse: MarkdownIt) -> list[Sentence]:
+    """Sentences above `LONGEST`; all above `LONG` if these are more than one in ten, and more than one."""
+    said = list(sentences(page, parse))
+    long = [sentence for sentence in said if sentence.words > LONG]
+    return long if len(long) > max(1, len(said) // 10) else [sentence for sentence in long if sentence.words > LONGEST]
 
 
 def _visible(children: list[Token]) -> str:
@@ -134,23 +193,30 @@ def _scalars(node: yaml.Node, key: str = "") -> Iterator[tuple[str, yaml.ScalarN
 
 
 def pages(toc: Path) -> list[Path]:
-    """Pages of the table of contents, but for those of plans."""
-    found = re.findall(r"^[\s-]*(?:file|root): *(\S+)$", toc.read_text(), re.MULTILINE)
-    return [page for name in found if (page := Path(f"{name}.md")).as_posix() not in PLANS]
+    """Pages of the table of contents."""
+    return [Path(f"{name}.md") for name in re.findall(r"^[\s-]*(?:file|root): *(\S+)$", toc.read_text(), re.MULTILINE)]
 
 
 def main(names: list[str]) -> int:
     root = Path(__file__).parents[1]
     parse = parser(root / "_config.yml")
-    files = [Path(name) for name in names] or [root / page for page in pages(root / "_toc.yml")]
-    count = 0
-    for file in files:
-        for line, number, text in bare_numbers(file.read_text(), parse):
-            print(f"{file.relative_to(root) if file.is_relative_to(root) else file}:{line}: {number}: {text}")
-            count += 1
-    if count:
-        print(f"{count} numbers that no cell computed: glue them; {Path(__file__).name} says what may be typed", file=sys.stderr)
-    return min(count, 1)
+    numbers = long = 0
+    for file in [Path(name) for name in names] or [root / page for page in pages(root / "_toc.yml")]:
+        name = file.relative_to(root) if file.is_relative_to(root) else file
+        text = file.read_text()
+        for line, number, around in [] if name.as_posix() in PLANS else bare_numbers(text, parse):
+            print(f"{name}:{line}: {number}: {around}")
+            numbers += 1
+        for line, words, sentence in too_long(text, parse):
+            print(f"{name}:{line}: {words} words: {sentence}")
+            long += 1
+    if numbers:
+        print(
+            f"{numbers} numbers that no cell computed: glue them; {Path(__file__).name} says what may be typed", file=sys.stderr
+        )
+    if long:
+        print(f"{long} sentences are too long: none above {LONGEST} words, nine in ten of a page up to {LONG}", file=sys.stderr)
+    return min(numbers + long, 1)
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def make_report(
         Keep the rows that the table holds already for this file and these parameters, and analyse the other layers. The page has
         the panels of these others alone.
     null : bool
-        First analyse noise of the same shapes, see `noise_like`.
+        Analyse noise of the same shapes as well, see `noise_like`.
     seed : int
         Of the noise.
     split_qkv : bool
@@ -150,16 +150,12 @@ def make_report(
     network = find_network(weights, split_qkv=split_qkv)
     shapes = noise_like(network, seed, chosen_layers(network, layers)) if null else None
     html, csv, as_json = output_files(output, "report")
-    # An older table would be taken for this report's if the analysis were stopped before its first layer.
-    if not resume:
-        csv.unlink(missing_ok=True)
     drawn: dict[str, str] = {}
     analysed = partial(analyse_network, a=a, workers=workers, progress=progress)
     began = time.monotonic()
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "interrupted after", UserWarning)
         try:
-            noise = None if shapes is None else analysed(shapes)
             table = analysed(
                 network,
                 layers=layers,
@@ -168,6 +164,7 @@ def make_report(
                 resume=resume,
                 on_layer=lambda analysis: drawn.update({analysis.name: panels(analysis)}),
             )
+            noise = None if shapes is None else analysed(shapes)
         except (UserWarning, KeyboardInterrupt):
             for older in (html, as_json):  # would be taken for those of this table
                 older.unlink(missing_ok=True)

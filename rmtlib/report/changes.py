@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..figures import COLORS
+from ..layer_comparison import CERTAIN
 from .heatmap import Statistic
 from .overview import depth_plots, numbers, qvalues_of
 from .places import Place
@@ -128,9 +129,17 @@ def change_cells(table) -> list[list[str]]:
         row = [" × ".join(map(str, shape))]
         for column in COLUMNS:
             values = [known[name][i] for name in column.names]
-            row.append("" if np.isnan(values).any() else column.form.format(*values))
+            told = (_Q(value) if name.endswith("qvalue") else value for name, value in zip(column.names, values, strict=True))
+            row.append("" if np.isnan(values).any() else column.form.format(*told))
         rows.append(row)
     return rows
+
+
+class _Q(float):
+    """A q-value, of which the smallest are not told apart."""
+
+    def __format__(self, form: str) -> str:
+        return f"< {CERTAIN:g}" if self < CERTAIN else super().__format__(form)
 
 
 def change_statistics(table) -> list[Statistic]:

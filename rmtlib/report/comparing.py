@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import checks
 from ..comparison import Comparison, compare
 from ..files import write_atomically
-from ..layer_table import write_csv
 from ..pairs import checkpoints
 from ..weights import Weights, WeightsError, load_weights
 from .changes import COLUMNS, change_cells, change_statistics, change_trends, steps
@@ -58,6 +58,8 @@ def make_comparison(
     layers: str | None = None,
     seed: int = 0,
     workers: int | None = None,
+    scheduler: str | None = None,
+    resume: bool = False,
     progress: bool = True,
 ) -> ComparisonReport:
     """Compare two networks and write a page, a table and a JSON file about it.
@@ -70,18 +72,24 @@ def make_comparison(
         As in `find_tuned`.
     output : path
         The files are ``output`` with ``.html``, ``.csv`` and ``.json``; in a folder that exists, they are called ``comparison``.
-    intruders, layers, seed, workers, progress
+    intruders, layers, seed, workers, scheduler, progress
         As in `rmtlib.compare`.
+    resume : bool
+        Keep the rows that the table holds already for these files and parameters, and compare the other layers. Of the rows that
+        are kept, page and JSON do not have the vectors one by one.
 
     Returns
     -------
     ComparisonReport
+        The table has one row a layer and is written anew whenever a layer is finished; page and JSON when all are.
 
     Raises
     ------
     ValueError
         If a network cannot be read, they have no layer in common, an argument is wrong, or the files cannot be written there;
         nothing is written then.
+    KeyboardInterrupt
+        After Ctrl-C. The table holds the layers that were finished, and there is no page.
 
     Notes
     -----
@@ -92,12 +100,19 @@ def make_comparison(
     checks.integer(seed, "seed", at_least=0)
     before, after = find_network(base), find_tuned(tuned)
     html, csv, as_json = output_files(output, "comparison")
+    settings: dict = {"layers": layers, "seed": seed, "workers": workers, "scheduler": scheduler, "resume": resume}
     began = time.monotonic()
-    found = compare(before, after, intruders, layers=layers, seed=seed, workers=workers, progress=progress)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "interrupted after", UserWarning)
+        try:
+            found = compare(before, after, intruders, csv=csv, progress=progress, **settings)
+        except (UserWarning, KeyboardInterrupt):
+            for older in (html, as_json):  # would be taken for those of this table
+                older.unlink(missing_ok=True)
+            raise KeyboardInterrupt from None
     parameters = {"intruders": intruders, "layers": layers, "seed": seed}
     origin = _origin(base, tuned, before, after, parameters, time.monotonic() - began)
     shown = comparison_page(found, before, origin, beside=(csv.name, as_json.name))
-    write_csv(found.table.to_dict("records"), {}, csv)
     write_atomically(as_json, _json(found, origin))
     write_atomically(html, shown.encode())
     return ComparisonReport(html, csv, as_json, found, origin)

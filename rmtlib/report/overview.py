@@ -109,9 +109,8 @@ def depth_plots(shares: Mapping[str, np.ndarray], lines, places: Sequence[Place]
     drawn = []
     for kind, rows in kinds.items():
         depth = np.arange(len(rows))
-        plot = Plot(
-            kind, "depth, first to last", "share", xlim=(0, len(rows) - 1), ylim=(0, top), width=172, height=150, percent=True
-        )
+        size = {"xlim": (0, len(rows) - 1), "ylim": (0, top), "width": 172, "height": 150}
+        plot = Plot(kind, "depth, first to last", "share", percent=True, counted=True, **size)
         for name, _, color, dashes in lines:
             plot.line(depth, shares[name][rows], color, dashes=dashes)
             plot.dots(depth, shares[name][rows], color, size=4 if len(rows) < 30 else 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 from ..network_summary import NetworkSummary
@@ -16,15 +17,23 @@ from .tables import left_out
 
 __all__ = ["page", "template"]
 
+BREAKS = re.compile(r"([./])(?=\w)")
+
 
 def template(name: str):
-    """A template of this folder, whose filter ``printable`` is `rmtlib.text.printable`; what it is given is escaped."""
+    """A template of this folder; what it is given is escaped.
+
+    Its filter ``printable`` is `rmtlib.text.printable`; ``breakable`` is the same, and lets a long name of a layer begin a new
+    line after each of its parts.
+    """
     import jinja2
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader(__package__, "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["printable"] = printable
+    escape, safe = environment.filters["escape"], environment.filters["safe"]
+    environment.filters["breakable"] = lambda name: safe(BREAKS.sub(r"\1<wbr>", str(escape(printable(name)))))
     return environment.get_template(name)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import inspect
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,25 @@ class Origin:
     options: Mapping[str, Any]
     files: tuple[Path, ...]
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The path, alone."""
+        return (self.path,)
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """Those of the options that differ from what `rmtlib.load_weights` does by itself."""
+        from . import load_weights
+
+        usual = inspect.signature(load_weights).parameters
+        return {key: value for key, value in self.options.items() if value != usual[key].default}
+
+    def open(self):
+        """The same weights, as `rmtlib.load_weights` gives them; no tensor is read."""
+        from . import load_weights
+
+        return load_weights(self.path, **self.options)
+
     def fingerprint(self) -> str:
         """A hash that changes with the header, the size and the time of any of the files; no tensor is read.
 
@@ -59,3 +79,7 @@ class Origin:
                 raise WeightsError(msg) from error
             digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns} {len(start)} ".encode() + start)
         return digest.hexdigest()[:32]
+
+    def fingerprints(self, names: Iterable[str]) -> dict[str, str]:
+        """The fingerprint of what each layer is read from, here the same for all."""
+        return dict.fromkeys(names, self.fingerprint())
