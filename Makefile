@@ -25,7 +25,7 @@ INPUTS := $(shell find rmtlib studies -name '*.py' -o -name '*.csv' -o -name '*.
 OF_THE_BOOK := $(addprefix tests/test_,$(addsuffix .py,book browser print student_edition))
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock book pdf notebooks test check prose record fuzz scoreboard bench serve run report sweep classroom data clean
+.PHONY: help install lock wheel book pdf notebooks test check prose record fuzz scoreboard bench serve run report sweep classroom data clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -50,6 +50,9 @@ endif
 lock: $(INSTALLED) $(LOCKING)/.installed  ## write the lock anew: make lock WHEELS=folder [ARGS="--constraint tested.txt"]
 	$(if $(WHEELS),,$(error give WHEELS: a folder or a page with PyTorch's CPU wheels))
 	$(BIN)/python tools/lock.py $(LOCKING)/bin/uv "$(WHEELS)" $(ARGS)
+
+wheel: $(LOCKING)/.installed  ## build the wheel and try it in empty environments: make wheel [ARGS="--python 3.12 --extras keras,onnx"] (minutes)
+	$(PYTHON) tools/try_wheel.py $(LOCKING)/bin/uv $(ARGS)
 
 $(LOCKING)/.installed:
 	test -x $(LOCKING)/bin/python || $(PYTHON) -m venv $(LOCKING)

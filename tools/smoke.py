@@ -51,7 +51,7 @@ def learning(folder: Path) -> None:
     from rmtlib.learning import TrainingConfig, train
 
     run = train(TrainingConfig(dataset="digits", epochs=1), folder=folder, progress=False)
-    assert len(rmtlib.load_weights(run.folder / "trained.safetensors")) >= 2
+    assert len(rmtlib.load_weights(run.weights_file)) >= 2
 
 
 def keras(folder: Path) -> None:
