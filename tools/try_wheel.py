@@ -7,6 +7,7 @@ that ``pyproject.toml`` allows. ``tools/smoke.py`` is what is done in each envir
 """
 
 import argparse
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,17 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"] | {"plain": []}
+
+
+def needed(extra: str) -> list[str]:
+    """What an extra asks for. Named to uv beside the wheel these are direct requirements, as those of the wheel are not."""
+    found = list(PROJECT["dependencies"])
+    for requirement in EXTRAS[extra]:
+        others = re.fullmatch(r"rmtlib\[(.*)\]", requirement)
+        found += [line for other in others[1].split(",") for line in needed(other)] if others else [requirement]
+    return found
 
 
 def tried(uv: str, wheel: Path, extra: str, python: str, options: list[str]) -> str:
@@ -23,10 +35,10 @@ def tried(uv: str, wheel: Path, extra: str, python: str, options: list[str]) -> 
         asked = str(wheel) if extra == "plain" else f"{wheel}[{extra}]"
         for command in (
             [uv, "venv", "--quiet", "--python", python, str(env.parents[1])],
-            [uv, "pip", "install", "--quiet", "--python", str(env), *options, asked],
+            [uv, "pip", "install", "--quiet", "--python", str(env), *options, asked, *needed(extra)],
             [str(env), str(ROOT / "tools" / "smoke.py"), extra],
         ):
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+            done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 return done.stderr
     return ""
@@ -38,12 +50,11 @@ def main() -> None:
     parser.add_argument("--python", default="3.11")
     parser.add_argument("--extras", type=lambda text: text.split(","))
     arguments, options = parser.parse_known_args()
-    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run([arguments.uv, "build", "--quiet", "--wheel", "--out-dir", folder, str(ROOT)], check=True)
         (wheel,) = Path(folder).glob("*.whl")
-        for extra in arguments.extras or ["plain", *declared]:
+        for extra in arguments.extras or EXTRAS:
             error = tried(arguments.uv, wheel, extra, arguments.python, options)
             failed += bool(error)
             print(f"{arguments.python} {extra}: {'failed' if error else 'works'}\n{error}".rstrip(), flush=True)
