@@ -8,6 +8,7 @@ network, which it returns in the format in which it came.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -223,24 +224,25 @@ def filter_network(
     rows = []
 
     def changed():
-        progressed = tqdm(cuts, desc="layers", disable=not progress)
-        for tensor, names in groupby(progressed, weights.tensor):
-            array = None
-            for name in names:
-                try:
-                    layer = weights[name]
-                except WeightsError:
-                    if name in weights or layers is not None:
-                        raise
-                    continue  # found not to be finite, and from now on among the skipped
-                row, matrix = _filter_layer(layer, cuts[name], shrink, a)
-                rows.append(row)
-                if matrix is not None:
-                    array = weights.replace(name, matrix, into=array)
-            if array is not None:
-                yield tensor, array
+        with tqdm(cuts, desc="layers", disable=not progress) as progressed:
+            for tensor, names in groupby(progressed, weights.tensor):
+                array = None
+                for name in names:
+                    try:
+                        layer = weights[name]
+                    except WeightsError:
+                        if name in weights or layers is not None:
+                            raise
+                        continue  # found not to be finite, and from now on among the skipped
+                    row, matrix = _filter_layer(layer, cuts[name], shrink, a)
+                    rows.append(row)
+                    if matrix is not None:
+                        array = weights.replace(name, matrix, into=array)
+                if array is not None:
+                    yield tensor, array
 
-    stored = sink(changed())
+    with closing(changed()) as arrays:
+        stored = sink(arrays)
     return FilteredNetwork(stored, pd.DataFrame(rows, columns=REPORT), weights.skipped)
 
 

@@ -2,7 +2,7 @@
 
 A picture file has its colours for good. A drawing that is part of the page takes the colour of the text around it, and the
 colours of the book by their names, which the page may set for each theme: ``--figure-trained`` and the like, one for each key of
-`rmtlib.figures.COLORS`.
+``rmtlib.figures.COLORS``.
 """
 
 from __future__ import annotations

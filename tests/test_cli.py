@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 import rmtlib
 from rmtlib import cli, filtering
 from rmtlib.cli import main
+from rmtlib.report import comparing, source
 
 from . import builders
 
@@ -135,8 +136,8 @@ def test_ctrl_c_gives_status_130_and_says_what_is_left(arguments, after, tmp_pat
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("rmtlib.report.make_report", interrupted)
-    monkeypatch.setattr("rmtlib.report.source.find_network", interrupted)
-    monkeypatch.setattr("rmtlib.report.comparing.make_comparison", interrupted)
+    monkeypatch.setattr(source, "find_network", interrupted)
+    monkeypatch.setattr(comparing, "make_comparison", interrupted)
     monkeypatch.setattr(filtering, "filter_network", interrupted)
     monkeypatch.setattr(cli, "_needs_notebooks", interrupted)
     assert main(arguments) == 130

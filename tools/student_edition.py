@@ -19,6 +19,8 @@ FENCED = re.compile(r"^[ \t]*(?P<fence>`{3,}|:{3,})[ \t]*\{solution\}.*?^[ \t]*(
 GATE = r"^[ \t]*(?P<{0}>`{{3,}}|:{{3,}})[ \t]*\{{solution-{0}\}}.*?^[ \t]*(?P={0})[`:]*[ \t]*\n+"
 GATED = re.compile(GATE.format("start") + r".*?" + GATE.format("end"), re.M | re.S)
 LEFT = re.compile(r"\{solution[\w-]*\}")
+CARD = re.compile(r"^:{3}\{grid-item-card\}.*?^:{3}\n+", re.M | re.S)
+LABEL = re.compile(r"^\(([\w-]+)\)=$", re.M)
 
 
 def solutions(text: str) -> list[str]:
@@ -35,6 +37,11 @@ def without_solutions(text: str) -> str:
         msg = f"a solution cannot be told from the text around it: {line!r} has no end, or no beginning"
         raise ValueError(msg)
     return stripped
+
+
+def without_cards(text: str, labels: set[str]) -> str:
+    """The page without cards that lead to pages of the full edition, told by their labels."""
+    return CARD.sub(lambda card: "" if any(f"<{label}>" in card[0] for label in labels) else card[0], text)
 
 
 def _whole(text):
@@ -68,14 +75,16 @@ def main(source: Path, target: Path, cache: Path) -> None:
     target.mkdir(parents=True)
     config = yaml.safe_load((source / "_config.yml").read_text())
     toc = pruned(yaml.safe_load((source / "_toc.yml").read_text()))
-    for page in pages(toc):
-        file = next((file for file in sorted(source.glob(f"{page}.*")) if not file.name.endswith(".claims.toml")), None)
+    left_out = [page for name in FULL_EDITION_ONLY if (page := source / f"{name}.md").is_file()]
+    hidden = {label for page in left_out for label in LABEL.findall(page.read_text())}
+    for name in pages(toc):
+        file = next((file for file in sorted(source.glob(f"{name}.*")) if not file.name.endswith(".claims.toml")), None)
         if file is None or file.suffix != ".md":
-            sys.exit(f"{page}: solutions can be taken out of pages in .md only; found {file}")
+            sys.exit(f"{name}: solutions can be taken out of pages in .md only; found {file}")
         copy = target / file.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         try:
-            copy.write_text(without_solutions(file.read_text()))
+            copy.write_text(without_cards(without_solutions(file.read_text()), hidden))
         except ValueError as error:
             sys.exit(f"{file.relative_to(source)}: {error}")
         if (ledger := file.with_suffix(".claims.toml")).is_file():

@@ -219,33 +219,32 @@ def train(
 
     if on_epoch and not history:
         on_epoch(0, network)
-    bar = tqdm(range(config.epochs), initial=len(history), desc=path.name, unit="epoch", disable=not progress)
-    for epoch in range(len(history), config.epochs):
-        start = time.perf_counter()
-        rate = config.learning_rate * config.learning_rate_decay ** (epoch // config.decay_every)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        rng = np.random.default_rng([config.seed, epoch])
-        train_loss, train_accuracy = train_epoch(network, optimizer, images, labels, config, rng, logits)
-        row = {
-            "epoch": epoch + 1,
-            "learning_rate": rate,
-            "train_loss": train_loss,
-            "train_accuracy": train_accuracy,
-            "test_accuracy": accuracy(logits, data.test_images, data.test_labels, network.evaluation_batch),
-        }
-        if config.bulk_variance:
-            row |= {f"bulk_variance.{name}": variance for name, variance in bulk_variances(network).items()}
-        history.append(row)
-        seconds += time.perf_counter() - start
-        if not np.isfinite([row["train_loss"], row["test_accuracy"]]).all():
-            return _stop_diverged(path, config, row, seconds)
-        if on_epoch:
-            on_epoch(epoch + 1, network)
-        _save_checkpoint(checkpoint, config, network, optimizer, history, seconds)
-        bar.set_postfix({key: f"{row[key]:.4g}" for key in ("train_loss", "train_accuracy", "test_accuracy")})
-        bar.update()
-    bar.close()
+    with tqdm(range(config.epochs), initial=len(history), desc=path.name, unit="epoch", disable=not progress) as bar:
+        for epoch in range(len(history), config.epochs):
+            start = time.perf_counter()
+            rate = config.learning_rate * config.learning_rate_decay ** (epoch // config.decay_every)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            rng = np.random.default_rng([config.seed, epoch])
+            train_loss, train_accuracy = train_epoch(network, optimizer, images, labels, config, rng, logits)
+            row = {
+                "epoch": epoch + 1,
+                "learning_rate": rate,
+                "train_loss": train_loss,
+                "train_accuracy": train_accuracy,
+                "test_accuracy": accuracy(logits, data.test_images, data.test_labels, network.evaluation_batch),
+            }
+            if config.bulk_variance:
+                row |= {f"bulk_variance.{name}": variance for name, variance in bulk_variances(network).items()}
+            history.append(row)
+            seconds += time.perf_counter() - start
+            if not np.isfinite([row["train_loss"], row["test_accuracy"]]).all():
+                return _stop_diverged(path, config, row, seconds)
+            if on_epoch:
+                on_epoch(epoch + 1, network)
+            _save_checkpoint(checkpoint, config, network, optimizer, history, seconds)
+            bar.set_postfix({key: f"{row[key]:.4g}" for key in ("train_loss", "train_accuracy", "test_accuracy")})
+            bar.update()
     return finish(path, config, initial, network, logits, data, history, seconds)
 
 
