@@ -27,7 +27,7 @@ __all__ = [
     "spectrum_panel",
 ]
 
-COLORS = {"trained": "#0173b2", "initial": "#d55e00", "noise": "#d55e00", "law": "black", "other": "#029e73", "band": "0.82"}
+COLORS = {"trained": "#0173b2", "initial": "#d55e00", "noise": "#d55e00", "law": "black", "other": "#029e73", "band": "#d1d1d1"}
 
 
 def set_style() -> None:

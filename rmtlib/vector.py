@@ -13,10 +13,10 @@ from html import escape
 
 from .figures import COLORS
 
-__all__ = ["Drawing", "drawing"]
+__all__ = ["Drawing", "Row", "drawing", "side_by_side", "small_axes"]
 
 INK = ("#000000", "#262626")  # black, and that of the book's axes
-NAMED = ("trained", "initial", "other")
+NAMED = ("trained", "initial", "other", "band")
 
 
 class Drawing:
@@ -33,6 +33,77 @@ class Drawing:
 
     def _repr_html_(self) -> str:
         return f'<div class="drawing">{self.svg}</div>'
+
+
+class Row:
+    """Drawings side by side, or one below the other where the page is narrow.
+
+    Attributes
+    ----------
+    drawings : tuple of Drawing
+    across : int
+        How many stand side by side on a page of full width.
+    """
+
+    def __init__(self, drawings: tuple[Drawing, ...], across: int):
+        self.drawings = drawings
+        self.across = across
+
+    def _repr_html_(self) -> str:
+        parts = "".join(one._repr_html_() for one in self.drawings)
+        return f'<div class="drawings" style="--across: {self.across}">{parts}</div>'
+
+
+def side_by_side(*drawings: Drawing, across: int | None = None) -> Row:
+    """Put drawings into one figure whose panels find their own places: a row on a wide page, a column on a phone.
+
+    Parameters
+    ----------
+    *drawings : Drawing
+        From `drawing`, each with a text of its own.
+    across : int, optional
+        How many stand side by side on a page of full width; by default all.
+
+    Returns
+    -------
+    Row
+
+    Raises
+    ------
+    ValueError
+        If there are no drawings, or more than six.
+    """
+    if not 1 <= len(drawings) <= 6:
+        msg = f"drawings must be one to six, or nobody looks at each of them; got {len(drawings)}"
+        raise ValueError(msg)
+    return Row(drawings, across or len(drawings))
+
+
+def small_axes(width: float = 3.4, height: float = 2.4, *, rows: int = 1):
+    """A figure in the size of a panel, whose letters can be read on a phone.
+
+    Parameters
+    ----------
+    width, height : float
+        Inches.
+    rows : int
+        Axes below each other, which share their x-axis.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    axes : matplotlib.axes.Axes, or array of shape (rows,)
+        One if there is one row.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(rows, 1, figsize=(width, height), sharex=True, layout="constrained")
+    for ax in figure.axes:
+        ax.tick_params(labelsize=8.5)
+        for text in (ax.xaxis.label, ax.yaxis.label):
+            text.set_fontsize(9.5)
+        ax.title.set_fontsize(10)
+    return figure, axes
 
 
 def drawing(figure, *, alt: str) -> Drawing:

@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pytest
 
 from rmtlib import figures
-from rmtlib.vector import drawing
+from rmtlib.vector import drawing, side_by_side, small_axes
 
 
 @pytest.fixture
@@ -58,3 +58,31 @@ def test_the_figure_is_closed_and_drawn_alike_each_time():
 def test_a_figure_without_a_text_is_refused(figure):
     with pytest.raises(ValueError, match="alt is empty"):
         drawing(figure, alt=" ")
+
+
+def test_a_band_takes_the_colour_of_the_page():
+    figure, ax = small_axes()
+    ax.axhspan(0, 1, color=figures.COLORS["band"])
+    assert f"var(--figure-band, {figures.COLORS['band']})" in drawing(figure, alt="x").svg
+
+
+def test_small_axes_below_each_other_share_their_x_axis():
+    figure, axes = small_axes(2, 3, rows=2)
+    axes[0].set_xlim(3, 4)
+    assert axes[1].get_xlim() == (3, 4)
+    assert tuple(figure.get_size_inches()) == (2, 3)
+    assert {ax.xaxis.label.get_size() for ax in axes} == {9.5}
+
+
+def test_drawings_side_by_side_keep_their_order_and_texts():
+    drawings = [drawing(small_axes()[0], alt=text) for text in ("First.", "Second.")]
+    html = side_by_side(*drawings)._repr_html_()
+    assert html.index("First.") < html.index("Second.")
+    assert html.startswith('<div class="drawings" style="--across: 2">')
+    assert "--across: 1" in side_by_side(*drawings, across=1)._repr_html_()
+
+
+@pytest.mark.parametrize("number", [0, 7])
+def test_a_row_has_one_to_six_drawings(number, figure):
+    with pytest.raises(ValueError, match=f"one to six.*got {number}"):
+        side_by_side(*[drawing(figure, alt="x")] * number)
