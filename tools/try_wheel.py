@@ -8,6 +8,7 @@ that ``pyproject.toml`` allows. ``tools/smoke.py`` is what is done in each envir
 
 import argparse
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -52,7 +53,11 @@ def main() -> None:
     arguments, options = parser.parse_known_args()
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([arguments.uv, "build", "--quiet", "--wheel", "--out-dir", folder, str(ROOT)], check=True)
+        source = Path(folder) / "source"  # setuptools leaves a folder in what it builds from
+        shutil.copytree(ROOT / "rmtlib", source / "rmtlib", ignore=shutil.ignore_patterns("__pycache__"))
+        for file in ("pyproject.toml", "PYPI.md", "LICENSE"):
+            shutil.copy(ROOT / file, source)
+        subprocess.run([arguments.uv, "build", "--quiet", "--wheel", "--out-dir", folder, str(source)], check=True)
         (wheel,) = Path(folder).glob("*.whl")
         for extra in arguments.extras or EXTRAS:
             error = tried(arguments.uv, wheel, extra, arguments.python, options)
