@@ -11,10 +11,8 @@ import re
 import numpy as np
 
 __all__ = [
-    "laziness_panels",
     "COLORS",
     "animate_training",
-    "ends_panels",
     "error_panel",
     "number_variance_panel",
     "player",
@@ -236,77 +234,6 @@ def player(animation, *, alt):
     return HTML(page.replace('<input id="_anim_slider', '<input aria-label="frame" id="_anim_slider', 1))
 
 
-def laziness_panels(networks):
-    """Accuracies of networks (crosses) and of their linearisations (circles) against laziness, on training and test images.
-
-    Parameters
-    ----------
-    networks : pandas.DataFrame
-        One row a network: ``laziness`` and, as shares, ``train_accuracy``, ``test_accuracy`` and both with ``linearized_``
-        before.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Two panels; networks of laziness 1 are black.
-    """
-    import matplotlib.pyplot as plt
-
-    means = 100 * networks.groupby("laziness").mean(numeric_only=True)
-    figure, axes = plt.subplots(1, 2, figsize=(9, 3.4))
-    kinds = (("", "x", COLORS["trained"], "full"), ("linearized_", "o", COLORS["other"], "linearised"))
-    for ax, (images, name) in zip(axes, {"train": "training", "test": "test"}.items(), strict=True):
-        for prefix, marker, color, label in kinds:
-            column = f"{prefix}{images}_accuracy"
-            ax.plot(means.index, means[column], lw=1, color=color)
-            for laziness, value in zip(networks["laziness"], 100 * networks[column], strict=True):
-                ax.plot(laziness, value, marker, ms=6, mfc="none", color="black" if laziness == 1 else color)
-            ax.plot([], [], marker, mfc="none", color=color, label=label)
-        ax.set(xscale="log", xlabel=r"laziness $\alpha$", ylabel=f"{name} accuracy (%)")
-        ax.set_xticks(means.index, [f"{tick:g}" for tick in means.index])
-        ax.minorticks_off()
-    axes[0].legend()
-    return figure
-
-
-def ends_panels(table, *, bound=0.40):
-    """Mean p of the vectors at both ends of the spectrum, of several readings of one recipe, with and without sizes of neurons.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        Rows by reading, regime and ``"large"`` or ``"small"`` end; ``sd`` is the standard deviation that noise gives a mean
-        of its number of vectors, every other column is a mean p by its label.
-    bound : float
-        Below which a mean is a dip.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        A column of panels for each regime and a row for each end; the grey bars hold 90 % of noise.
-    """
-    import matplotlib.pyplot as plt
-
-    readings, regimes = (list(table.index.unique(level)) for level in (0, 1))
-    kinds = [column for column in table if column != "sd"]
-    styles = [("o", COLORS["trained"], COLORS["trained"]), ("o", COLORS["trained"], "white"), ("x", COLORS["other"], None)]
-    figure, axes = plt.subplots(2, len(regimes), figsize=(9, 1.4 + 0.6 * len(readings)), sharex=True, sharey=True, squeeze=False)
-    for row, end in zip(axes, ("large", "small"), strict=True):
-        for ax, regime in zip(row, regimes, strict=True):
-            own = table.xs((regime, end), level=(1, 2))
-            places = [readings.index(name) for name in own.index]
-            ax.barh(places, 3.29 * own["sd"], left=0.5 - 1.645 * own["sd"], height=0.7, color=COLORS["band"])
-            for kind, (marker, color, face) in zip(kinds, styles, strict=False):
-                ax.plot(own[kind], places, marker, ls="none", ms=6, color=color, mfc=face, label=kind)
-            ax.axvline(bound, color=COLORS["law"], lw=0.8, ls="--")
-            ax.set_title(f"{regime}, {end} end", loc="left", fontsize="small")
-    axes[0, 0].set(xlim=(0, 1), xticks=[0, 0.5, 1], yticks=range(len(readings)), ylim=(len(readings) - 0.5, -0.5))
-    axes[0, 0].set_yticklabels(readings)
-    axes[1, 0].set_yticklabels(readings)
-    for ax in axes[1]:
-        ax.set_xlabel("mean p")
-    axes[0, -1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="x-small")
-    return figure
 
 
 def error_panel(ax, table, x, y, *, by, error, label="{}", fmt="-", level=None, marks=None):

@@ -120,14 +120,3 @@ def test_error_panel_has_three_colours(ax):
     table = pd.DataFrame({"who": list("abcd"), "x": 1, "y": 1, "bar": 0})
     with pytest.raises(ValueError, match="by must tell at most 3 curves apart; column 'who' has 4 values"):
         figures.error_panel(ax, table, "x", "y", by="who", error="bar")
-
-
-def test_ends_panels_have_a_panel_for_every_regime_and_end():
-    index = pd.MultiIndex.from_product([["as stated", "faster"], ["rich", "lazy"], ["large", "small"]])
-    table = pd.DataFrame({"as it is": 0.2, "noise sizes": 0.7, "sd": 0.05}, index=index)
-    figure = figures.ends_panels(table)
-    assert len(figure.axes) == 4
-    marks = [line for line in figure.axes[1].lines if line.get_marker() == "o"]
-    assert [line.get_xdata().tolist() for line in marks] == [[0.2, 0.2], [0.7, 0.7]]
-    assert figure.axes[1].patches[0].get_width() == pytest.approx(2 * 1.645 * 0.05)
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["as stated", "faster"]
