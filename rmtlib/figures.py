@@ -234,8 +234,6 @@ def player(animation, *, alt):
     return HTML(page.replace('<input id="_anim_slider', '<input aria-label="frame" id="_anim_slider', 1))
 
 
-
-
 def error_panel(ax, table, x, y, *, by, error, label="{}", fmt="-", level=None, marks=None):
     """Curves with error bars, one for each group of a table.
 
