@@ -5,7 +5,15 @@ INSTALLED := $(VENV)/.installed
 CLASSROOM := $(VENV)/.classroom
 GRADING := $(VENV)/classroom
 LOCKING := $(VENV)/lock
-# PyTorch's default wheel needs the CUDA libraries, its CPU wheel none.
+# The lock is for Linux on x86-64 with Python 3.11: LOCKED is yes there, if it is not said otherwise, and no elsewhere.
+ifeq ($(origin LOCKED),undefined)
+SYSTEM := $(shell uname -sm; $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+LOCKED := $(if $(findstring Linux x86_64 3.11,$(SYSTEM)),yes,no)
+endif
+# Every wheel is verified by its hash, and nothing is installed that has none.
+HASHED := -m pip install --quiet --no-deps --only-binary :all: --require-hashes -r
+# The lines of PyTorch in the lock, for its CPU wheel. Its default wheel needs the CUDA libraries.
+CPU_WHEEL := /^torch==/ { sub(/==[0-9.]+/, "&+cpu"); on = 1 } on { print; if (!/\\$$/) exit }
 IS_CUDA := import sys, importlib.metadata as m; sys.exit("+cpu" in m.version("torch"))
 EDITION ?= full
 STUDENT := _build/student
@@ -17,19 +25,20 @@ INPUTS := $(shell find rmtlib studies -name '*.py' -o -name '*.csv' -o -name '*.
 OF_THE_BOOK := $(addprefix tests/test_,$(addsuffix .py,book browser print student_edition))
 
 .DEFAULT_GOAL := help
-.PHONY: help install lock book pdf notebooks test check prose record fuzz scoreboard bench serve run report sweep classroom data clean
+.PHONY: help install lock wheel book pdf notebooks test check prose record fuzz scoreboard bench serve run report sweep classroom data clean
 
 help:  ## list the verbs
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
-install: $(INSTALLED)  ## create the virtual environment and install everything into it; LOCKED=1 or LOCKED=cpu verifies every wheel by its hash (Linux)
+install: $(INSTALLED)  ## create the virtual environment and install everything into it, from the lock where there is one (LOCKED=no: without it)
 
-$(INSTALLED): requirements.txt requirements-models.txt pyproject.toml $(if $(LOCKED),requirements-lock.txt requirements-lock-cuda.txt)
+$(INSTALLED): requirements.txt requirements-models.txt pyproject.toml $(if $(filter yes,$(LOCKED)),requirements-lock.txt requirements-lock-cuda.txt)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-ifdef LOCKED
-	sed -E '$(if $(filter cpu,$(LOCKED)),s/^(torch==[0-9.]+)/\1+cpu/)' requirements-lock.txt > $(VENV)/lock.txt
-	$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --require-hashes -r $(VENV)/lock.txt
-	if $(BIN)/python -c '$(IS_CUDA)'; then $(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --require-hashes -r requirements-lock-cuda.txt; fi
+ifeq ($(LOCKED),yes)
+	awk '$(CPU_WHEEL)' requirements-lock.txt > $(VENV)/torch.txt
+	$(BIN)/python $(HASHED) $(VENV)/torch.txt 2> $(VENV)/torch.log || echo "PyTorch's default wheel is taken, with several GB of CUDA libraries: $(VENV)/torch.log says why"
+	$(BIN)/python $(HASHED) requirements-lock.txt
+	if $(BIN)/python -c '$(IS_CUDA)'; then $(BIN)/python $(HASHED) requirements-lock-cuda.txt; fi
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 else
 	$(BIN)/python -m pip install --quiet --upgrade pip
@@ -41,6 +50,9 @@ endif
 lock: $(INSTALLED) $(LOCKING)/.installed  ## write the lock anew: make lock WHEELS=folder [ARGS="--constraint tested.txt"]
 	$(if $(WHEELS),,$(error give WHEELS: a folder or a page with PyTorch's CPU wheels))
 	$(BIN)/python tools/lock.py $(LOCKING)/bin/uv "$(WHEELS)" $(ARGS)
+
+wheel: $(LOCKING)/.installed  ## build the wheel and try it in empty environments: make wheel [ARGS="--python 3.12 --extras keras,onnx"] (minutes)
+	$(PYTHON) tools/try_wheel.py $(LOCKING)/bin/uv $(ARGS)
 
 $(LOCKING)/.installed:
 	test -x $(LOCKING)/bin/python || $(PYTHON) -m venv $(LOCKING)
@@ -121,14 +133,15 @@ classroom: $(GRADING)/.installed  ## release and grade assignments: make classro
 	$(GRADING)/bin/python coursework/classroom.py $(if $(CLASS),"$(CLASS)") $(ARGS)
 
 # Grading needs neither torch nor TensorFlow nor Sphinx.
+FOR_CLASSES := $(if $(filter yes,$(LOCKED)),$(HASHED) requirements-lock-classroom.txt,-m pip install --quiet -r requirements-classroom.txt)
+
 $(GRADING)/.installed: requirements-classroom.txt
 	test -x $(GRADING)/bin/python || $(PYTHON) -m venv $(GRADING)
-	$(GRADING)/bin/python -m pip install --quiet --upgrade pip
-	$(GRADING)/bin/python -m pip install --quiet -r requirements-classroom.txt
+	$(GRADING)/bin/python $(FOR_CLASSES)
 	touch $@
 
 $(CLASSROOM): requirements-classroom.txt $(INSTALLED)
-	$(BIN)/python -m pip install --quiet -r requirements-classroom.txt
+	$(BIN)/python $(FOR_CLASSES)
 	touch $@
 
 data: $(INSTALLED)  ## train again the networks that ship in data/runs, and measure what studies/studies.yaml says (days)

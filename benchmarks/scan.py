@@ -175,7 +175,7 @@ def measure_cluster(options):
     from safetensors.numpy import save_file
 
     import rmtlib
-    from rmtlib.cluster import ONE_THREAD
+    from rmtlib.cluster import LOCAL
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "net.safetensors"
@@ -184,8 +184,7 @@ def measure_cluster(options):
         times: dict = {1: [], 2: []}
         for _ in range(options.rounds):
             for workers, found in times.items():
-                local = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None, "env": ONE_THREAD}
-                with LocalCluster(n_workers=workers, **local) as cluster:
+                with LocalCluster(n_workers=workers, **LOCAL) as cluster:
                     address = cluster.scheduler_address
                     with Client(address) as client:
                         client.run(warm_up)

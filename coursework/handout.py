@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> list[Path]:
         for built in Path(copy).glob("*.whl"):
             shutil.copy(built, folder)
     shutil.copy(HERE / "handout" / "README.md", folder)
-    shutil.copy(ROOT / "binder" / "requirements.txt", folder)
+    shutil.copy(HERE / "handout" / "requirements.txt", folder)
     return sorted(folder.iterdir())
 
 

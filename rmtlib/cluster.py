@@ -12,10 +12,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["ONE_THREAD", "ClusterError", "on_cluster", "open_client"]
+__all__ = ["LOCAL", "ONE_THREAD", "ClusterError", "on_cluster", "open_client"]
 
 TIMEOUT = 20  # seconds that a scheduler has to answer, and its first worker to appear
 ONE_THREAD = {f"{library}_NUM_THREADS": "1" for library in ("OMP", "MKL", "OPENBLAS")}
+# Of a cluster on this machine. With no address for its dashboard it would want port 8787, and warn where that is taken.
+LOCAL: dict[str, Any] = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": "127.0.0.1:0", "env": ONE_THREAD}
 
 
 class ClusterError(ValueError):
@@ -153,12 +155,7 @@ def open_client(scheduler: str | None, workers: int = 1) -> Iterator[Any]:
         msg = f'{error.name} is not installed, which a scheduler needs; get it with: pip install "rmtlib[cluster]"'
         raise ClusterError(msg) from None
     if scheduler is None:
-        with (
-            LocalCluster(
-                n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=None, env=ONE_THREAD
-            ) as cluster,
-            Client(cluster) as client,
-        ):
+        with LocalCluster(n_workers=workers, **LOCAL) as cluster, Client(cluster) as client:
             yield client
         return
     try:

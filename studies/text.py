@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -52,7 +53,8 @@ def spread(texts: Sequence[str], number: int) -> list[str]:
 def _documented(module) -> Iterator[str]:
     yield inspect.getdoc(module) or ""
     for name, thing in sorted(vars(module).items()):
-        if name.startswith("_") or getattr(thing, "__module__", None) != module.__name__:
+        is_module = f"{module.__name__}.{name}" in sys.modules  # typing.io and typing.re are classes that stand for one
+        if name.startswith("_") or is_module or getattr(thing, "__module__", None) != module.__name__:
             continue
         if inspect.isroutine(thing) or inspect.isclass(thing):
             yield inspect.getdoc(thing) or ""

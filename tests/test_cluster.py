@@ -17,7 +17,7 @@ import rmtlib
 from rmtlib import cluster as module
 from rmtlib import layer_table as module_of_tables
 from rmtlib.cli import main
-from rmtlib.cluster import ONE_THREAD, ClusterError, on_cluster
+from rmtlib.cluster import LOCAL, ClusterError, on_cluster
 from rmtlib.network import analyse_network
 
 SHAPES = [(60, 50), (300, 250), (320, 260), (80, 70), (310, 255), (330, 270), (315, 250), (305, 245)]
@@ -25,7 +25,7 @@ SHAPES = [(60, 50), (300, 250), (320, 260), (80, 70), (310, 255), (330, 270), (3
 
 @pytest.fixture(scope="module")
 def cluster():
-    with LocalCluster(n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=None, env=ONE_THREAD) as cluster:
+    with LocalCluster(n_workers=2, **LOCAL) as cluster:
         yield cluster
 
 
@@ -140,7 +140,7 @@ def test_errors_of_a_layer_are_its_result(cluster, network, by_value):
 
 def test_a_layer_that_kills_every_worker_is_named_and_the_others_are_done(network, by_value):
     once = dask.config.set({"distributed.scheduler.allowed-failures": 0})
-    with once, LocalCluster(n_workers=1, threads_per_worker=1, memory_limit=0, dashboard_address=None) as cluster:
+    with once, LocalCluster(n_workers=1, **LOCAL) as cluster:
         weights = rmtlib.load_weights(network)
         found = dict(on_cluster(die, weights, names=["fc0", "fc3"], scheduler=cluster.scheduler_address))
     assert "its worker died, again and again: it may need more memory" in str(found["fc3"])
@@ -188,7 +188,7 @@ def test_a_scheduler_that_does_not_answer_or_has_no_workers_is_named_with_its_ti
     assert "no dask scheduler answers at 'tcp://127.0.0.1:9' within 1 s" in capsys.readouterr().err
     assert main([*command, "nonsense://"]) == 2
     assert "no dask scheduler answers at 'nonsense://'" in capsys.readouterr().err
-    with LocalCluster(n_workers=0, dashboard_address=None) as empty:
+    with LocalCluster(n_workers=0, **LOCAL) as empty:
         assert main([*command, empty.scheduler_address]) == 2
     assert "has no worker after 1 s; start some with: dask worker tcp://" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The files for Binder and GitHub install what the book itself is tested with, and call verbs that exist."""
+"""The files for Docker, Binder and GitHub install what the book itself is tested with, and call verbs that exist."""
 
 import os
 import re
@@ -18,17 +18,35 @@ def pins(file):
     return dict(line.split(";")[0].strip().split("==") for line in file.read_text().splitlines() if re.match(r"\w.*==", line))
 
 
-def test_binder_has_the_versions_of_the_book_and_no_tensorflow():
-    binder, book = pins(ROOT / "binder" / "requirements.txt"), pins(ROOT / "requirements.txt")
-    assert {name: version for name, version in binder.items() if book.get(name) != version} == {}
-    assert "torch" in binder
-    assert not any("tensorflow" in name for name in binder)
+def test_students_have_the_versions_of_the_book_and_no_tensorflow():
+    students, book = pins(ROOT / "coursework" / "handout" / "requirements.txt"), pins(ROOT / "requirements.txt")
+    assert {name: version for name, version in students.items() if book.get(name) != version} == {}
+    assert "torch" in students
+    assert not any("tensorflow" in name for name in students)
 
 
-def test_binder_installs_the_library_in_place():
+def test_binder_installs_the_lock_into_the_environment_that_it_has():
     script = ROOT / "binder" / "postBuild"
     assert os.access(script, os.X_OK)
-    assert "--editable ." in script.read_text()
+    (install,) = re.findall(r"^make (install .*)", script.read_text(), re.M)
+    assert "LOCKED=yes" in install
+    assert 'VENV="$(python -c' in install
+    assert (ROOT / "binder" / "runtime.txt").read_text() == "python-3.11\n"
+    assert not (ROOT / "binder" / "requirements.txt").exists()  # it would be installed too, without hashes
+
+
+def test_the_image_is_made_by_verbs_of_the_makefile_from_a_base_with_a_tag():
+    lines = (ROOT / "Dockerfile").read_text().splitlines()
+    (base,) = [line.split()[1] for line in lines if line.startswith("FROM ")]
+    assert re.fullmatch(r"[a-z/]+:(?!latest)[\w.-]+", base)
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    made = [line.removeprefix("RUN make ").split() for line in lines if line.startswith("RUN make ")]
+    assert {"install", "book"} <= {verb for verbs in made for verb in verbs} <= targets | {".venv/.classroom"}
+    assert lines[-1] == 'CMD ["make", "test"]'
+    assert not any("pip install" in line for line in lines)  # nothing that the lock does not verify
+    needed = set(re.findall(r"missing=(?:\"\$missing )?(\w+)", (ROOT / ".ci" / "run").read_text()))
+    assert {"bubblewrap", "chromium"} == needed
+    assert needed <= set(next(line for line in lines if "apt-get install" in line).split())
 
 
 def test_colab_runs_a_chapter_that_exists_with_parameters_that_it_has():
@@ -52,12 +70,13 @@ def test_colab_runs_a_chapter_that_exists_with_parameters_that_it_has():
     assert check_parameters(chapter, pairs, from_text=True).keys() == pairs.keys() != set()
 
 
-def test_workflow_calls_verbs_of_the_makefile():
-    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "book.yml").read_text())
-    commands = "\n".join(step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step)
+def test_workflows_call_verbs_of_the_makefile():
+    workflows = [yaml.safe_load(file.read_text()) for file in (ROOT / ".github" / "workflows").glob("*.yml")]
+    steps = [step for workflow in workflows for job in workflow["jobs"].values() for step in job["steps"]]
+    commands = "\n".join(step["run"] for step in steps if "run" in step)
     verbs = set(" ".join(re.findall(r"^make ([a-z ]+)", commands, re.M)).split())
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
-    assert {"test", "pdf", "notebooks"} <= verbs <= targets
+    assert {"test", "pdf", "notebooks", "wheel"} <= verbs <= targets
 
 
 def test_actions_are_pinned_to_commits():

@@ -1,5 +1,6 @@
 """The lock holds what the book is tested with, each with its hashes, and installs nothing that has none."""
 
+import os
 import re
 import subprocess
 from importlib.util import module_from_spec, spec_from_file_location
@@ -13,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 spec = spec_from_file_location("lock", ROOT / "tools" / "lock.py")
 lock = module_from_spec(spec)
 spec.loader.exec_module(lock)
-WRITTEN = {file.name: lock.entries(file.read_text()) for file in (lock.LOCK, lock.CUDA)}
+WRITTEN = {file.name: lock.entries(file.read_text()) for file in (lock.LOCK, lock.CUDA, lock.CLASSROOM)}
 MADE_UP = """torch==2.0 \\
     --hash=sha256:aa
 nvidia-some-cu13==1.0 \\
@@ -71,15 +72,45 @@ def test_cpu_wheels_of_a_folder_are_hashed(tmp_path):
     ]
 
 
-@pytest.mark.parametrize(("locked", "torch"), [("1", "torch==2.0 "), ("cpu", "torch==2.0+cpu ")])
-def test_a_locked_installation_takes_nothing_without_a_hash(locked, torch, tmp_path):
-    command = ["make", "--dry-run", "install", f"LOCKED={locked}", f"VENV={tmp_path}"]
-    made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+def dry_run(folder, *arguments):
+    """What make would do, whatever the make says that runs the tests."""
+    plain = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MFLAGS", "LOCKED")}
+    command = ["make", "--dry-run", *arguments, f"VENV={folder}"]
+    return subprocess.run(command, cwd=ROOT, env=plain, capture_output=True, text=True, check=True).stdout
+
+
+def test_grading_has_the_versions_of_the_book():
+    book, grading = (
+        {normal(name): lock.ENTRY.match(entry)["version"] for name, entry in WRITTEN[file.name].items()}
+        for file in (lock.LOCK, lock.CLASSROOM)
+    )
+    asked = pins(ROOT / "requirements-classroom.txt")
+    assert {name: version for name, version in asked.items() if grading.get(normal(name)) != version} == {}
+    assert {name for name in book.keys() & grading.keys() if book[name] != grading[name]} == set()
+
+
+def test_a_locked_installation_takes_nothing_without_a_hash(tmp_path):
+    made = dry_run(tmp_path, "install", f"{tmp_path}/.classroom", "LOCKED=yes")
     steps = re.findall(r"pip install (.*)", made)
-    assert len(steps) == 3
-    for step in steps[:2]:
-        assert {"--require-hashes", "--no-deps", ":all:"} <= set(step.split())
-    assert set(steps[2].split()) == {"--quiet", "--no-deps", "--no-build-isolation", "--editable", "."}
-    (written,) = re.findall(r"^(sed .*) requirements-lock.txt > ", made, re.M)
+    assert len(steps) == 5
+    (editable,) = [step for step in steps if "--require-hashes" not in step]
+    assert set(editable.split()) == {"--quiet", "--no-deps", "--no-build-isolation", "--editable", "."}
+    for step in set(steps) - {editable}:
+        assert {"--no-deps", ":all:"} <= set(step.split())
+
+
+def test_the_cpu_wheel_of_the_lock_is_tried_first(tmp_path):
+    (written,) = re.findall(r"^(awk .*) requirements-lock.txt > ", dry_run(tmp_path, "install", "LOCKED=yes"), re.M)
     lines = subprocess.run(written, shell=True, input=MADE_UP, capture_output=True, text=True, check=True).stdout
-    assert lines == MADE_UP.replace("torch==2.0 ", torch)
+    assert lines == "torch==2.0+cpu \\\n    --hash=sha256:aa\n"
+
+
+@pytest.mark.parametrize("version", ["3.11", "3.12"])
+def test_the_lock_is_the_default_where_it_is_for_this_machine(version, tmp_path):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho {version}\n")
+    python.chmod(0o755)
+    linux = (os.uname().sysname, os.uname().machine) == ("Linux", "x86_64")
+    made = dry_run(tmp_path, "install", f"PYTHON={python}")
+    assert ("--require-hashes" in made) == (linux and version == "3.11")
+    assert "--require-hashes" not in dry_run(tmp_path, "install", f"PYTHON={python}", "LOCKED=no")

@@ -1,9 +1,11 @@
-"""The wheel installs and works with its declared dependencies alone."""
+"""The wheel installs and works with its declared dependencies alone, and every extra has its smoke test."""
 
 import shutil
 import subprocess
 import sys
+import tomllib
 import venv
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 from . import builders
@@ -58,3 +60,11 @@ def test_wheel_works_with_its_declared_dependencies_alone(tmp_path):
         refused = rmtlib(command, "some.file")
         assert refused.returncode == 2
         assert refused.stderr.endswith('is not installed; get it with: pip install "rmtlib[notebooks]"\n')
+
+
+def test_every_extra_has_something_to_be_tried_by():
+    spec = spec_from_file_location("smoke", ROOT / "tools" / "smoke.py")
+    smoke = module_from_spec(spec)
+    spec.loader.exec_module(smoke)
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert smoke.PARTS.keys() == {"plain", *declared}

@@ -28,8 +28,8 @@ def runs(monkeypatch):
         fast = set(runs.values()) == {0.004}
         found = networks(seeds=2 if fast else 5, **({} if fast else {"rich": {"output_small": 0.6}}))
         missing = [regime for regime in ("rich", "typical", "lazy") if regime not in runs]
-        parts = (getattr(found, name).drop(missing) for name in ("accuracy", "gaps"))
-        return readings.Evidence(found.trained.drop(missing), found.initial, *parts)
+        parts = (getattr(found, name).drop(missing, level="regime") for name in ("accuracy", "gaps"))
+        return readings.Evidence(found.trained.drop(missing, level="regime"), found.initial, *parts)
 
     monkeypatch.setattr(readings, "runs_of", runs_of)
     monkeypatch.setattr(readings, "evidence", evidence)

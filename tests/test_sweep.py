@@ -16,6 +16,7 @@ from dask.distributed import LocalCluster
 from safetensors.numpy import load_file
 
 from rmtlib.cli import main
+from rmtlib.cluster import LOCAL
 from rmtlib.notebooks import sweep as module
 from rmtlib.notebooks.launch import read_notebook
 from rmtlib.notebooks.sweep import read_grid, run_key, sweep
@@ -111,7 +112,7 @@ def place(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def scheduler():
-    with LocalCluster(n_workers=2, threads_per_worker=1, memory_limit=0, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, **LOCAL) as cluster:
         yield cluster.scheduler_address
 
 

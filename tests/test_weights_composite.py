@@ -453,6 +453,7 @@ def test_float8_whose_scales_are_powers_of_two(tmp_path):
     np.testing.assert_array_equal(only(path).matrix, (W8.float() * scale.repeat_interleave(128, 1)).numpy())
 
 
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning", "ignore:TypedStorage:UserWarning")
 def test_torch_s_own_quantised_tensors_are_dequantised(tmp_path):
     W = torch.quantize_per_channel(torch.randn(20, 30), torch.rand(20) * 0.1 + 0.01, torch.zeros(20), 0, torch.qint8)
     torch.save({"fc.weight": W}, tmp_path / "a.pt")

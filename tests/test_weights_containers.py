@@ -77,7 +77,7 @@ def test_what_a_file_is_counts_more_than_its_suffix(tmp_path):
     assert is_fc(load_weights(tmp_path / "b.pth", min_levels=2))
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_torchscript_gives_its_tensors_with_their_names_and_strides(tmp_path):
     torch.manual_seed(0)
 

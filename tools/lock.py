@@ -6,7 +6,8 @@ UV is the command uv, WHEELS a folder or a page with PyTorch's CPU wheels, and o
 ``--constraint tested.txt``.
 
 ``requirements-lock.txt`` holds all but the CUDA libraries, which PyTorch's default wheel needs and its CPU wheel does not. Those
-are in ``requirements-lock-cuda.txt``. No address is in either, so that they install from any index that has the same wheels.
+are in ``requirements-lock-cuda.txt``. ``requirements-lock-classroom.txt`` holds what grading needs, in the same versions. No
+address is in any of them, so that they install from any index that has the same wheels.
 """
 
 import re
@@ -17,7 +18,7 @@ from pathlib import Path
 from rmtlib.files import file_sha256, write_atomically
 
 ROOT = Path(__file__).parents[1]
-LOCK, CUDA = ROOT / "requirements-lock.txt", ROOT / "requirements-lock-cuda.txt"
+LOCK, CUDA, CLASSROOM = (ROOT / f"requirements-lock{part}.txt" for part in ("", "-cuda", "-classroom"))
 TARGET = ["--python-version", "3.11", "--python-platform", "x86_64-manylinux_2_28", "--only-binary", ":all:"]
 PLAIN = ["--generate-hashes", "--no-header", "--no-annotate", "--no-strip-extras"]
 ENTRY = re.compile(r"^(?P<name>[\w.-]+)(?:\[.*?\])?==(?P<version>\S+).*\n(?:^[ \t].*\n)*", re.M)
@@ -59,6 +60,11 @@ def cpu_hashes(uv: str, wheels: str, version: str) -> list[str]:
     return HASH.findall(compiled(uv, "--no-deps", "--find-links", wheels, "-", requirements=f"torch=={version}+cpu\n"))
 
 
+def write(file: Path, found: dict[str, str]) -> None:
+    """Write a lock, sorted by name."""
+    write_atomically(file, (HEADER.format(file.name) + "".join(found[name] for name in sorted(found))).encode())
+
+
 def main(uv: str, wheels: str, options: list[str]) -> None:
     # The library itself is installed from the checkout, and what it needs is pinned beside it.
     book = (ROOT / "requirements.txt").read_text().replace("\n-e .\n", "\n")
@@ -70,7 +76,8 @@ def main(uv: str, wheels: str, options: list[str]) -> None:
         sys.exit(f"{wheels} has no wheel of torch {torch['version']}+cpu whose hash is known")
     found["torch"] = with_hashes(found["torch"], cpu)
     for file, part in zip((LOCK, CUDA), split(found), strict=True):
-        write_atomically(file, (HEADER.format(file.name) + "".join(part[name] for name in sorted(part))).encode())
+        write(file, part)
+    write(CLASSROOM, entries(compiled(uv, f"--constraint={LOCK}", "requirements-classroom.txt")))
 
 
 if __name__ == "__main__":
