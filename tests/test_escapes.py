@@ -237,6 +237,11 @@ def test_it_can_write_into_its_own_folder_and_not_without_end(submission):
     submission.run("import glob\nfor name in glob.glob('big*'): os.remove(name)")
 
 
+@pytest.mark.parametrize("folder", ["/tmp", "/dev/shm"])
+def test_folders_in_memory_are_small(submission, folder):
+    assert outcome(submission, f"open('{folder}/big', 'wb').write(bytes(2**25))").startswith("OSError: [Errno 28]")
+
+
 # each leaves processes behind whose command line says which they are
 LEAVING = {
     "in a session of its own": """
