@@ -147,12 +147,12 @@ def compare(
 
 
 def pair_networks(base, tuned, layers: str | None = None) -> Steps:
-    """The layers that `compare` compares, none of them read.
+    """The layers that `rmtlib.compare` compares, none of them read.
 
     Parameters
     ----------
     base, tuned, layers
-        As in `compare`.
+        As in `rmtlib.compare`.
 
     Returns
     -------
@@ -161,7 +161,7 @@ def pair_networks(base, tuned, layers: str | None = None) -> Steps:
     Raises
     ------
     ValueError
-        As `compare`.
+        As `rmtlib.compare`.
     """
     several = isinstance(tuned, dict) and tuned and all(map(_is_source, tuned.values()))
     before = _weights(base)
