@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from unicodedata import normalize
@@ -115,10 +116,20 @@ def test_text_of_every_page_is_there_and_mathematics_is_set(texts):
         assert source not in whole.replace("\\\\", ""), source
 
 
-def test_figures_are_printed(book):
-    figures = sum(Title(page).images for page in PAGES)
-    assert figures > 10
-    assert sum(len(page.images) for page in book.pages) >= figures
+def test_pictures_are_printed(book):
+    pictures = sum(Title(page).images for page in PAGES)
+    assert pictures > 0
+    assert sum(len(page.images) for page in book.pages) >= pictures
+
+
+def test_words_of_drawings_are_printed(texts):
+    whole = "".join("".join(texts).split())
+    pages = "".join((HTML / f"{page}.html").read_text() for page in PAGES)
+    drawings = re.findall(r'<div class="drawing">.*?</svg>', pages, re.DOTALL)
+    words = {unescape(text) for drawing in drawings for text in re.findall(r"<text[^>]*>([^<]{8,})</text>", drawing)}
+    assert len(drawings) > 100
+    assert len(words) > 200
+    assert [text for text in sorted(words) if "".join(normalize("NFKC", text).split()) not in whole] == []
 
 
 def test_links_stay_inside_the_book(book):
