@@ -6,16 +6,12 @@ are black and dashed, and what a null hypothesis allows is a grey band. Figures 
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 
 __all__ = [
     "COLORS",
-    "animate_training",
     "error_panel",
     "number_variance_panel",
-    "player",
     "porter_thomas_panel",
     "set_style",
     "spacing_panel",
@@ -157,81 +153,6 @@ def porter_thomas_panel(ax, test, *, color=COLORS["trained"], label="trained"):
     ax.plot(test.positions / last, test.moving_mean, color=color, lw=1.8, label=label)
     ax.set(xlabel="rank (0 smallest, 1 largest)", ylabel="Porter–Thomas $p$", xlim=(0, 1), ylim=(0, 1))
     return ax
-
-
-def animate_training(figure, nu, moving_mean, positions, *, epochs, band, bins=50):
-    r"""Density of singular values and moving mean of the Porter-Thomas p, one frame an epoch.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-        An empty figure.
-    nu : array of shape (frames, m)
-        Singular values.
-    moving_mean : array of shape (frames, k)
-        Moving means of the p-values.
-    positions : array of shape (k,)
-        Index of the singular value in the middle of each window.
-    epochs : sequence of int
-        Epoch of each frame, for its title; the first frame stays as the initial spectrum.
-    band : tuple of float
-        Null band of the moving mean.
-    bins : int
-        Bins of the histogram up to the largest of all singular values.
-
-    Returns
-    -------
-    matplotlib.animation.FuncAnimation
-        For `player`.
-    """
-    from matplotlib.animation import FuncAnimation
-
-    left, right = figure.subplots(1, 2)
-    edges = np.linspace(0, nu.max() * 1.02, bins + 1)
-    heights = [np.histogram(row, edges, density=True)[0] for row in nu]
-    left.stairs(heights[0], edges, fill=True, color=COLORS["initial"], alpha=0.45, label="initial")
-    spectrum = left.stairs(heights[0], edges, fill=True, color=COLORS["trained"], alpha=0.55, label="trained")
-    left.set(xlabel=r"singular value $\nu$", ylabel=r"density $P(\nu)$", ylim=(0, 1.1 * np.max(heights)))
-    left.legend(loc="upper right")
-    right.axhspan(*band, color=COLORS["band"], lw=0, zorder=0)
-    (curve,) = right.plot(positions / (nu.shape[1] - 1), moving_mean[0], color=COLORS["trained"])
-    right.set(xlabel="rank (0 smallest, 1 largest)", ylabel="Porter–Thomas $p$, moving mean", xlim=(0, 1), ylim=(0, 1))
-    title = left.set_title("", loc="left")
-
-    def draw(frame):
-        spectrum.set_data(heights[frame])
-        curve.set_ydata(moving_mean[frame])
-        title.set_text(f"epoch {epochs[frame]}")
-        return spectrum, curve, title
-
-    return FuncAnimation(figure, draw, frames=len(epochs), interval=250)
-
-
-def player(animation, *, alt):
-    """An animation as a player with a slider that works in a static page, without a server and without another host.
-
-    Where scripts do not run, the last frame stands for all.
-
-    Parameters
-    ----------
-    animation : matplotlib.animation.Animation
-    alt : str
-        What the animation shows, for those who do not see it.
-
-    Returns
-    -------
-    IPython.display.HTML
-    """
-    from html import escape
-
-    from IPython.display import HTML
-
-    page = animation.to_jshtml(default_mode="once")
-    # matplotlib asks another host for the icons of the buttons; the book's theme brings them along.
-    page = re.sub(r"<link[^>]*>", "", page)
-    last = re.findall(r'frames\[\d+\] = "(data:image/png;base64,[^"]*)"', page)[-1].replace("\\\n", "")
-    page = page.replace("<img ", f'<img alt="{escape(alt)}" src="{last}" ', 1)
-    return HTML(page.replace('<input id="_anim_slider', '<input aria-label="frame" id="_anim_slider', 1))
 
 
 def error_panel(ax, table, x, y, *, by, error, label="{}", fmt="-", level=None, marks=None):

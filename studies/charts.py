@@ -1,4 +1,4 @@
-"""The interactive figures of the book. Laws are computed in the page; what is measured comes in small tables."""
+"""Interactive figures about noise. Laws are computed in the page; what is measured comes in small tables."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import pandas as pd
 
 import rmtlib
 from rmtlib import laws
-from rmtlib.filtering import filter_matrix
-from rmtlib.runs import find_runs, initial, load_run
+from rmtlib.runs import initial, load_run
 
 from . import marks
-from .interactive import INITIAL, INK, OTHER, TRAINED, Interactive, Slider
-from .regimes import RECIPE, REGIMES, runs_of_seed
+from .interactive import INITIAL, INK, TRAINED, Interactive, Slider
+from .regimes import runs_of_seed
 
-__all__ = ["cut_the_network", "is_it_noise", "neuron_sizes", "q_and_sigma", "spike", "turn_laziness", "two_levels", "window"]
+__all__ = ["is_it_noise", "neuron_sizes", "q_and_sigma", "spike", "two_levels", "window"]
 
 # Marchenko and Pastur's density at datum.x, of matrices of shape q and scale s.
 MARCHENKO_PASTUR = (
@@ -33,8 +32,6 @@ BESSEL = (
     "+datum.v*(0.02635537+datum.v*(-0.01647633+datum.v*0.00392377))))))))/sqrt(datum.z)"
 )
 LONG = 20  # lengths of the number variance end here
-RIVALS = {"aware": ("looking at activations", OTHER), "svd": ("singular values", TRAINED), "pruned": ("pruned", INITIAL)}
-SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
 
 
 def q_and_sigma(nu: np.ndarray, *, scale: float, top: float = 3.4) -> Interactive:
@@ -78,75 +75,6 @@ def q_and_sigma(nu: np.ndarray, *, scale: float, top: float = 3.4) -> Interactiv
     )
 
 
-def turn_laziness(networks: pd.DataFrame, *, layer: str = "dense2", seed: int = 0, a: int = 15, folder=None) -> Interactive:
-    """Spectrum, vectors, levels and accuracy of the networks of one seed, by their laziness.
-
-    Parameters
-    ----------
-    networks : pandas.DataFrame
-        From `studies.laziness.sweep`: accuracies of all networks.
-    layer : str
-        Whose spectrum is drawn; it is square.
-    seed : int
-        Of the networks.
-    a : int
-        Half window of the unfolding.
-    folder : path, optional
-        Folder of runs; by default the book's.
-    """
-    runs = {run.config["laziness"]: run for run in find_runs(folder=folder, network="mlp512", seed=seed, **RECIPE)}
-    alphas, L = sorted(runs), np.arange(1.0, LONG + 1)
-    spectra, vectors, counts = [], [], []
-    for alpha in alphas:
-        W = rmtlib.load_weights(runs[alpha])[layer].matrix
-        s = rmtlib.spectrum(W)
-        test = rmtlib.porter_thomas(s.output_vectors)
-        spectra.append(marks.histogram(s.nu, 5, alpha=alpha))
-        vectors.append(marks.curve(test.positions[::8] / len(s.nu), test.moving_mean[::8], alpha=alpha))
-        counts.append(marks.curve(L, rmtlib.number_variance(rmtlib.unfold(s.nu, a=a), L), alpha=alpha))
-    own = networks[networks["seed"] == seed]
-    kinds = {"test_accuracy": ("network", TRAINED), "linearized_test_accuracy": ("linearised", OTHER)}
-    shown = "datum.alpha == alpha"
-    spectrum = {"x": marks.x_axis("singular value", 5), "y": marks.y_axis("density", 0.8)}
-    rank = {"x": marks.x_axis("rank of the vector", 1), "y": marks.y_axis("mean Porter–Thomas p", 1)}
-    length = {"x": marks.x_axis("length, mean spacings", LONG), "y": marks.y_axis("number variance", 1)}
-    band = alt.Chart(pd.DataFrame([dict(zip(("low", "high"), test.band, strict=True))])).mark_rect(color=INK, opacity=0.15)
-    charts = [
-        marks.area(pd.concat(spectra), TRAINED, shown, **spectrum)
-        + marks.circle(**spectrum)
-        + marks.note("dashed: before training", 5, 0.72),
-        band.encode(y=alt.Y("low:Q"), y2="high")
-        + marks.line(pd.concat(vectors), TRAINED, shown, **rank)
-        + marks.note("grey: noise", 1, 0.93),
-        marks.law(marks.curve(L, laws.number_variance_unfolded(L, a)), **length)
-        + marks.line(pd.concat(counts), TRAINED, shown, **length)
-        + marks.note("dashed: law of noise", LONG, 0.1),
-        marks.accuracies(
-            pd.concat(
-                [
-                    marks.curve(own["laziness"], 100 * own[key], kind=kind, alpha=own["laziness"])
-                    for key, (kind, _) in kinds.items()
-                ]
-            ),
-            dict(kinds.values()),
-            shown,
-            x=alt.X(
-                "x:Q",
-                title="laziness α",
-                scale=alt.Scale(type="log", domain=[0.28, 11], nice=False),
-                axis=alt.Axis(values=[0.5, 1, 2, 5, 10]),
-            ),
-            y=marks.y_axis("test accuracy, %", 80, values=[0, 20, 40, 60]),
-        ),
-    ]
-    text = (
-        "Four charts of one layer: its singular values with the quarter circle of the initial noise; the mean p of its singular "
-        "vectors with the band of noise; its number variance with the law; and the test accuracy of the network and of its "
-        "linearisation. The slider sets the laziness of the network."
-    )
-    return Interactive(charts, [Slider("alpha", "laziness α", alphas, alphas.index(1.0))], alt=text)
-
-
 def neuron_sizes(n: int = 256, *, seed: int = 0, top: float = 4.5) -> Interactive:
     """Spectrum of noise whose rows and columns have unequal sizes, and of the same matrix biwhitened.
 
@@ -188,60 +116,6 @@ def neuron_sizes(n: int = 256, *, seed: int = 0, top: float = 4.5) -> Interactiv
     )
     factors = [f"typical factor {np.exp(spread):.2f}" for spread in spreads]
     return Interactive(charts, [Slider("spread", "unequal sizes", spreads, 4, factors)], alt=text)
-
-
-def cut_the_network(measured: pd.DataFrame, *, layer: str = "dense1", folder=None) -> Interactive:
-    """A layer of MLP512 cut at a rank, and the accuracy that the cut and its rivals leave to the network.
-
-    Parameters
-    ----------
-    measured : pandas.DataFrame
-        From `studies.compression.read`.
-    layer : str
-        Whose spectrum is drawn.
-    folder : path, optional
-        Folder of runs; by default the book's.
-    """
-    own = measured[measured["network"] == "mlp512"].assign(net=lambda table: table["laziness"].map(list(REGIMES.values()).index))
-    spectra, cuts, said, edges = [], [], [], []
-    for net, part in own.groupby("net"):
-        weights = rmtlib.load_weights(load_run(part["run"].iloc[0], folder=folder))
-        nu = rmtlib.spectrum(weights[layer].matrix, vectors=False).nu
-        ranks = part[(part["treatment"] == "svd") & (part["budget"] != "edge")].set_index("budget")["ranks"]
-        kept = [int(ranks[f"{share:g}"].split()[list(weights).index(layer)]) for share in SHARES]
-        spectra.append(marks.histogram(nu, 6, bins=90, net=net))
-        cuts.append([round(float(nu[-rank]), 3) for rank in kept])
-        said += [{"net": net, "at": at, "text": f"rank {rank} of {len(nu)}"} for at, rank in enumerate(kept)]
-        beyond = filter_matrix(weights[layer].matrix).rank
-        edges.append({"net": net, "x": float(nu[-beyond]) if beyond else float(nu[-1]), "text": f"edge: {beyond} beyond"})
-    table, now = pd.concat(spectra), "datum.net == net && datum.at == at"
-    axes = {"x": marks.x_axis(f"singular value of {layer}", 6), "y": marks.y_axis("density", 1.5)}
-    edge = alt.Chart(pd.DataFrame(edges)).transform_filter("datum.net == net")
-    cut = f"datum.x >= {cuts}[net][at]"
-    charts = [
-        marks.area(table, INITIAL, "datum.net == net", **axes)
-        + marks.area(table, TRAINED, f"datum.net == net && {cut}", 0.9, **axes)
-        + edge.mark_rule(**marks.DASHED).encode(x="x:Q", y=alt.datum(0), y2=alt.datum(1.1))
-        + edge.mark_text(align="left", dx=5, dy=4).encode(x="x:Q", y=alt.datum(1.1), text="text:N")
-        + marks.words(pd.DataFrame(said), now, 6, 1.4),
-        marks.accuracies(
-            _rivals(own),
-            dict(RIVALS.values()),
-            now,
-            "datum.net == net",
-            x=_log_share(),
-            y=marks.y_axis("test accuracy, %", 80, values=[0, 20, 40, 60]),
-        )
-        + _at_the_edge(own),
-    ]
-    text = (
-        "Left, the singular values of the first layer: those that are kept are blue, a dashed line is the edge of noise. Right, "
-        "test accuracy against the share of the numbers that is kept, for three ways to cut the network, and a diamond for the "
-        "cut at the edge. One slider chooses the network, the other the share."
-    )
-    network = Slider("net", "network", range(len(REGIMES)), 0, [f"{name}, α = {alpha:g}" for name, alpha in REGIMES.items()])
-    share = Slider("at", "numbers kept", range(len(SHARES)), SHARES.index(0.3), [f"{100 * share:.0f} %" for share in SHARES])
-    return Interactive(charts, [network, share], alt=text)
 
 
 def two_levels() -> Interactive:
@@ -417,28 +291,3 @@ def is_it_noise(layer: str = "dense2", *, seed: int = 0) -> Interactive:
         sliders,
         alt=text,
     )
-
-
-def _rivals(table):
-    """Accuracies of the ways to cut, by network and by the number of the share."""
-    rows = table[table["treatment"].isin(RIVALS) & (table["budget"] != "edge")]
-    shares = 100 * rows["budget"].astype(float)
-    numbers = rows["budget"].astype(float).map(SHARES.index)
-    return marks.curve(
-        shares,
-        rows["accuracy"],
-        kind=rows["treatment"].map({key: kind for key, (kind, _) in RIVALS.items()}),
-        net=rows["net"],
-        at=numbers,
-    )
-
-
-def _log_share():
-    scale, axis = alt.Scale(type="log", domain=[4.5, 105], nice=False), alt.Axis(values=[5, 10, 20, 40, 80])
-    return alt.X("x:Q", title="numbers kept, %", scale=scale, axis=axis)
-
-
-def _at_the_edge(table):
-    rows = table[table["treatment"] == "edge"]
-    cut = alt.Chart(marks.curve(rows["share"], rows["accuracy"], net=rows["net"])).transform_filter("datum.net == net")
-    return cut.mark_point(shape="diamond", filled=True, size=90, opacity=1, color=INK).encode(x="x:Q", y="y:Q")

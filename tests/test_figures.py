@@ -1,5 +1,3 @@
-import re
-
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
@@ -68,35 +66,6 @@ def test_porter_thomas_panel_names_the_band_once(ax, spectrum):
     figures.porter_thomas_panel(ax, test, label="two")
     assert labels(ax) == ["95 % null band", "one", "two"]
     assert len(ax.get_lines()[1].get_xdata()) == len(test.moving_mean)
-
-
-def test_an_animation_becomes_a_player_that_asks_no_other_host():
-    nu = np.sort(np.random.default_rng(0).random((3, 40)), axis=1)
-    animation = figures.animate_training(
-        plt.figure(), nu, np.full((3, 26), 0.5), np.arange(7, 33), epochs=[0, 5, 10], band=(0.2, 0.8)
-    )
-    page = figures.player(animation, alt='"p" < 1').data
-    plt.close()
-    assert page.count("data:image/png;base64,") == 3 + 1
-    assert re.search(r'<img [^>]*src="data:image/png;base64,[A-Za-z0-9+/=]+"', page)
-    assert "http" not in re.sub('base64,[^"]*', "", page).replace("http://www.w3.org", "")
-    assert 'alt="&quot;p&quot; &lt; 1"' in page
-    assert 'aria-label="frame"' in page
-
-
-def test_each_frame_draws_the_spectrum_and_the_curve_of_its_epoch():
-    nu = np.sort(np.random.default_rng(0).random((2, 40)), axis=1)
-    curves = np.array([np.full(26, 0.5), np.full(26, 0.1)])
-    figure = plt.figure()
-    animation = figures.animate_training(figure, nu, curves, np.arange(7, 33), epochs=[0, 9], band=(0.2, 0.8), bins=10)
-    animation._func(1)
-    left, right = figure.axes
-    assert left.get_title(loc="left") == "epoch 9"
-    np.testing.assert_array_equal(right.get_lines()[-1].get_ydata(), curves[1])
-    expected = np.histogram(nu[1], np.linspace(0, nu.max() * 1.02, 11), density=True)[0]
-    np.testing.assert_allclose(left.patches[1].get_data().values, expected)
-    animation._draw_was_started = True
-    plt.close(figure)
 
 
 def test_error_panel_draws_a_curve_for_each_group_with_its_marks(ax):

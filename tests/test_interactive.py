@@ -11,8 +11,9 @@ import vl_convert
 from scipy.integrate import quad
 
 from rmtlib import ensembles, laws, load_weights, spectrum
+from rmtlib.multiple import moving_mean_band
 from rmtlib.runs import load_run
-from studies import charts, compression, laziness, linearized, marks
+from studies import charts, compression, laziness, linearized, marks, network_charts
 from studies.interactive import HEIGHT, MARGIN, WIDTH, Interactive, Slider
 
 HALF = WIDTH // 2 - MARGIN  # width of one chart of two
@@ -169,7 +170,7 @@ def test_sizes_make_a_tail_that_biwhitening_takes_away():
 
 def test_laziness_shows_the_accuracy_and_the_spectrum_of_each_network():
     networks = laziness.sweep(linearized.read("dense2"))
-    figure = charts.turn_laziness(networks)
+    figure = network_charts.turn_laziness(networks)
     shown = table(figure, "kind", "alpha")
     known = networks[networks["seed"] == 0].set_index("laziness")["test_accuracy"]
     own = shown[shown["kind"] == "network"].set_index("alpha")["y"]
@@ -181,9 +182,25 @@ def test_laziness_shows_the_accuracy_and_the_spectrum_of_each_network():
     np.testing.assert_allclose(bars[bars["alpha"] == 5]["y"][:-1], heights / 512 * 12, atol=0.001)
 
 
+def test_an_epoch_has_its_spectrum_and_its_curve_at_the_ranks_of_the_windows():
+    rng = np.random.default_rng(0)
+    nu, curves = np.sort(2 * rng.random((3, 64)), axis=1), rng.random((3, 50))
+    figure = network_charts.watch_training(nu, curves, epochs=[0, 1, 9], band=moving_mean_band(64, window=15))
+    (slider,) = figure.sliders
+    assert (list(slider.numbers), slider.start) == ([0, 1, 9], 2)
+    tables = [pd.DataFrame(rows) for rows in figure.specification()["datasets"].values()]
+    bars = next(rows for rows in tables if len(rows) == 3 * 61)
+    np.testing.assert_allclose(
+        bars[bars["epoch"] == 9]["y"][:-1], np.histogram(nu[2], np.linspace(0, 4.5, 61))[0] / 4.8, atol=0.001
+    )
+    line = next(rows for rows in tables if len(rows) == 3 * 7)
+    np.testing.assert_allclose(line[line["epoch"] == 1]["y"], curves[1, ::8], atol=0.001)
+    np.testing.assert_allclose(line[line["epoch"] == 1]["x"], np.arange(7, 57, 8) / 63, atol=0.001)
+
+
 def test_the_cut_keeps_as_many_singular_values_as_the_rank_says():
     measured = compression.read()
-    figure = charts.cut_the_network(measured)
+    figure = network_charts.cut_the_network(measured)
     (cuts,) = set(re.findall(r"datum\.x >= (\[\[.*?\]\])\[net\]\[at\]", json.dumps(figure.specification())))
     said = table(figure, "net", "at", "text")
     W = load_weights(load_run("mlp512-cifar10-alpha1-seed0"))["dense1"].matrix

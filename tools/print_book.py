@@ -25,7 +25,7 @@ A4 = {"format": "A4", "margin": {"top": "18mm", "bottom": "20mm", "left": "17mm"
 SCALE = 0.85  # of a chapter: letters of 10 points
 # What the theme leaves on a printed page, and what is wider than paper.
 STYLE = """
-.prev-next-area, .headerlink, details.hide:not([open]), button, .anim-controls, #jb-print-docs-body { display: none !important; }
+.prev-next-area, .headerlink, details.hide:not([open]), button, #jb-print-docs-body { display: none !important; }
 .bd-main .bd-content .bd-article h1:first-of-type { display: block !important; margin-top: 0; }
 div.highlight, div[class*="highlight-"] { display: block !important; break-inside: auto !important; }
 .bd-article-container { max-width: none !important; padding: 0 !important; }
