@@ -205,36 +205,13 @@ def test_search_finds_porter_thomas(browser):
     visit.close()
 
 
-def test_a_player_follows_the_keyboard(browser):
-    visit = Visit(browser, "chapters/13_training_in_motion")
-    slider, image = visit.page.locator(".animation input[type=range]"), visit.page.locator(".animation img")
-    slider.focus()
-    visit.page.keyboard.press("Home")
-    first = image.get_attribute("src")
-    visit.page.keyboard.press("ArrowRight")
-    assert slider.input_value() == "1"
-    assert image.get_attribute("src") != first
-    visit.page.get_by_label("First frame").press("Enter")
-    assert image.get_attribute("src") == first
-    assert visit.problems == []
-    visit.close()
-
-
 def without_scripts(browser, name):
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto((HTML / f"{name}.html").as_uri())
     return page
 
 
-def test_a_player_shows_a_figure_without_scripts(browser):
-    page = without_scripts(browser, "chapters/13_training_in_motion")
-    image = page.locator(".animation img")
-    assert image.bounding_box()["width"] > 100
-    assert image.get_attribute("src").startswith("data:image/png")
-    page.context.close()
-
-
-def test_eight_pages_have_figures_with_sliders():
+def test_nine_pages_have_figures_with_sliders():
     assert len(WITH_SLIDERS) >= 9
 
 
