@@ -55,9 +55,9 @@ def timed_parts(W):
     """Seconds of one analysis, and of the decomposition within it."""
     within, spectrum = [], rmtlib.analysis.spectrum
 
-    def timed_spectrum(*args):
+    def timed_spectrum(*args, **options):
         start = time.perf_counter()
-        result = spectrum(*args)
+        result = spectrum(*args, **options)
         within.append(time.perf_counter() - start)
         return result
 
