@@ -8,10 +8,21 @@ import numpy as np
 import pandas as pd
 
 import rmtlib
+from rmtlib.comparison import Comparison
 from rmtlib.runs import Run, initial
 from rmtlib.subspaces import Intruders
 
-__all__ = ["before", "by_threshold", "in_bfloat16", "hidden", "numbers", "with_update"]
+__all__ = [
+    "before",
+    "by_threshold",
+    "counted",
+    "hidden",
+    "hidden_numbers",
+    "in_bfloat16",
+    "intruder_numbers",
+    "numbers",
+    "with_update",
+]
 
 
 def before(run: Run) -> dict[str, np.ndarray]:
@@ -101,4 +112,37 @@ def numbers(table: pd.DataFrame, layer: str, prefix: str) -> dict[str, float]:
         f"{prefix}-cosine": row["alignment"],
         f"{prefix}-kept": 100 * row["overlap"],
         f"{prefix}-stable-rank": row["stable_rank_tuned"] / row["stable_rank_base"],
+    }
+
+
+def counted(null: Comparison, planted: Comparison, directions: int = 4) -> dict[str, float]:
+    """What is found in an update of noise, and in how many layers of one with planted ``directions`` their number is right."""
+    ranks = null.table["rank"]
+    return {
+        "null-directions": int(ranks.sum()),
+        "null-layers": len(ranks),
+        "planted-right": int((planted.table["rank"] == directions).sum()),
+        "null-size": 100 * null.table["update_size"].mean(),
+        "planted-size": 100 * planted.table["update_size"].mean(),
+    }
+
+
+def intruder_numbers(counts: Mapping[str, pd.DataFrame], vectors: Mapping[str, Intruders]) -> dict[str, float]:
+    """Of each update the vectors below a cosine of one half, as many of noise, those that are new, and the p of these."""
+    found: dict[str, float] = {}
+    for name, count in counts.items():
+        fixed = count.loc["cosine < 0.5"]
+        found |= {f"{name}-fixed": fixed["update"], f"{name}-fixed-noise": fixed["noise"]}
+        found |= {f"{name}-new": count.loc["p < 0.05", "update"], f"{name}-new-p": vectors[name].count_pvalue}
+    return found
+
+
+def hidden_numbers(table: pd.DataFrame) -> dict[str, float]:
+    """Entries that a coarse grid leaves unchanged, in per cent, and the directions of the smallest update with and without it."""
+    small = table.loc[0.01]
+    return {
+        "hidden-tenth": 100 * table.loc[0.1, "unchanged"],
+        "hidden-hundredth": 100 * small["unchanged"],
+        "hidden-directions": small["directions"],
+        "hidden-directions-left": small["directions, rounded"],
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 import rmtlib
 from rmtlib.claims import Outcome
-from rmtlib.filtering import filter_matrix, honest_gain
+from rmtlib.filtering import FilteredMatrix, filter_matrix, honest_gain
 from rmtlib.learning import Dataset, Run, load_network
 from rmtlib.runs import book_data
 
@@ -20,7 +20,7 @@ from . import verdicts
 from .network import accuracies, hidden_layers, setting
 from .regimes import REGIMES
 
-__all__ = ["RANKS", "at_the_edge", "chosen_gains", "cuts", "measure", "outcomes", "read"]
+__all__ = ["RANKS", "at_the_edge", "chosen_gains", "cuts", "measure", "outcomes", "read", "recovery", "tail_numbers"]
 
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 192, 256, 320, 384, 448)
 ENOUGH = 0.5  # points that a filter has to gain
@@ -179,6 +179,28 @@ def outcomes(table: pd.DataFrame) -> dict[str, Outcome | float]:
         "bottom-deciles": len(lower),
         "bottom-clear": int(clear.sum()),
         "bottom-clear-lazy": int(clear[lower["laziness"] == REGIMES["lazy"]].sum()),
+    }
+
+
+def recovery(noise: FilteredMatrix, filtered: Mapping, errors: Mapping) -> dict[str, float]:
+    """Singular values that are kept of noise and of a planted matrix, and the errors of its filters, by their shrinkage."""
+    return {
+        "filter-noise-rank": noise.rank,
+        "filter-planted-rank": filtered["frobenius"].rank,
+        "filter-error": errors["frobenius"],
+        "filter-error-inverse": errors["inverse"],
+        "filter-error-cut": errors[False],
+    }
+
+
+def tail_numbers(initial: pd.Series, rich: pd.Series) -> dict[str, float]:
+    """Exponents and p of two rows of a table of tails, and how many levels the second has in its tail."""
+    return {
+        "tail-initial": initial["exponent"],
+        "tail-initial-p": initial["p"],
+        "tail-rich": rich["exponent"],
+        "tail-rich-p": rich["p"],
+        "tail-rich-levels": rich["levels"],
     }
 
 

@@ -1,6 +1,9 @@
 """Updates that are known, counts by a threshold, and what bfloat16 hides."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 import rmtlib
@@ -67,3 +70,27 @@ def test_numbers_are_those_of_the_layer():
     assert found["it-kept"] == 100 * table["overlap"][1]
     levels = [np.linalg.norm(X) ** 2 / np.linalg.norm(X, 2) ** 2 for X in (W["b"], comparisons.with_update(W, noise=0.2)["b"])]
     assert found["it-stable-rank"] == pytest.approx(levels[1] / levels[0], rel=1e-4)
+
+
+def test_numbers_of_the_page_are_those_of_its_tables():
+    null, planted = (
+        SimpleNamespace(table=pd.DataFrame({"rank": ranks, "update_size": sizes}))
+        for ranks, sizes in (([0, 1, 0], [0.1, 0.2, 0.3]), ([4, 3, 4], [0.2, 0.2, 0.5]))
+    )
+    assert comparisons.counted(null, planted) == pytest.approx(
+        {"null-directions": 1, "null-layers": 3, "planted-right": 2, "null-size": 20.0, "planted-size": 30.0}
+    )
+    counts = {"rich": pd.DataFrame({"update": [9, 2], "noise": [7.5, 1.0]}, index=["cosine < 0.5", "p < 0.05"])}
+    assert comparisons.intruder_numbers(counts, {"rich": SimpleNamespace(count_pvalue=0.3)}) == {
+        "rich-fixed": 9,
+        "rich-fixed-noise": 7.5,
+        "rich-new": 2,
+        "rich-new-p": 0.3,
+    }
+    coarse = pd.DataFrame({"unchanged": [0.5, 0.25], "directions": [3, 2], "directions, rounded": [3, 1]}, index=[0.1, 0.01])
+    assert comparisons.hidden_numbers(coarse) == {
+        "hidden-tenth": 50,
+        "hidden-hundredth": 25,
+        "hidden-directions": 2,
+        "hidden-directions-left": 1,
+    }

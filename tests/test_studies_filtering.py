@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -222,3 +223,22 @@ def test_what_the_book_says_of_three_regimes_is_read_off_the_table():
     )
     assert filtering.outcomes(regimes(chosen=0.495))["B-filtering-clean"].verdict == "not reproduced"
     assert filtering.outcomes(regimes(chosen=0.503))["B-filtering-clean"].verdict == "inconclusive"
+
+
+def test_numbers_of_the_page_are_those_of_filters_and_tails():
+    kept = {"frobenius": SimpleNamespace(rank=3)}
+    assert filtering.recovery(SimpleNamespace(rank=0), kept, {"frobenius": 1.0, "inverse": 1.1, False: 1.4}) == {
+        "filter-noise-rank": 0,
+        "filter-planted-rank": 3,
+        "filter-error": 1.0,
+        "filter-error-inverse": 1.1,
+        "filter-error-cut": 1.4,
+    }
+    tails = pd.DataFrame({"exponent": [6.5, 3.5], "p": [0.1, 0.2], "levels": [40, 60]}, index=["initial", "rich"])
+    assert filtering.tail_numbers(tails.loc["initial"], tails.loc["rich"]) == {
+        "tail-initial": 6.5,
+        "tail-initial-p": 0.1,
+        "tail-rich": 3.5,
+        "tail-rich-p": 0.2,
+        "tail-rich-levels": 60,
+    }
