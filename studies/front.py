@@ -13,6 +13,7 @@ from rmtlib.runs import initial, load_run
 from rmtlib.vector import Drawing, drawing
 
 from . import bulk_origin, filtering, label_noise, regimes, rivals
+from .pens import LAW, NOISE, TRAINED
 
 __all__ = [
     "common_direction",
@@ -26,7 +27,6 @@ __all__ = [
     "wrong_labels",
 ]
 
-TRAINED, NOISE, LAW = (figures.COLORS[key] for key in ("trained", "noise", "law"))
 SMALL = (3.5, 2.3)  # inches
 LAYER = "dense2"
 BINS = 55

@@ -17,6 +17,7 @@ from rmtlib.vector import Row, drawing, side_by_side, small_axes
 
 from . import text, transformer
 from .layers import LENGTHS, LevelStatistics
+from .pens import BAND, LAW, NOISE, OTHER, TRAINED, WORDS
 
 __all__ = [
     "activations",
@@ -32,8 +33,6 @@ __all__ = [
     "vectors",
 ]
 
-TRAINED, NOISE, LAW, BAND, OTHER = (figures.COLORS[key] for key in ("trained", "noise", "law", "band", "other"))
-WORDS: dict[str, Any] = {"fontsize": 8.5}
 BOLD: dict[str, Any] = {"fontsize": 9.5, "fontweight": "bold"}
 BINS = 50
 MODULES = ("argparse", "csv", "decimal", "inspect", "json", "logging", "random")  # whose docstrings are read

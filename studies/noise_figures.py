@@ -11,6 +11,7 @@ from rmtlib import figures, laws
 from rmtlib.vector import Drawing, Row, drawing, side_by_side
 
 from .front import set_style
+from .pens import LAW, NOISE, OTHER, TRAINED
 
 __all__ = [
     "bulk",
@@ -24,7 +25,6 @@ __all__ = [
     "waves",
 ]
 
-TRAINED, NOISE, OTHER, LAW, BAND = (figures.COLORS[key] for key in ("trained", "noise", "other", "law", "band"))
 WIDE, HALF, THIRD = (4.9, 3.0), (3.4, 2.7), (2.7, 2.2)  # inches
 ARROW = {"arrowstyle": "->", "lw": 0.9, "color": "black"}
 

@@ -6,13 +6,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import rmtlib
-from rmtlib import ensembles, figures
+from rmtlib import ensembles
 from rmtlib.laws import marchenko_pastur
 from rmtlib.null_laws import noise_singular_values
 from rmtlib.runs import Run, initial
 from rmtlib.vector import Drawing, Row, drawing, side_by_side
 
 from .front import set_style
+from .pens import BAND, LAW, NOISE, OTHER, TRAINED
 
 __all__ = [
     "band_fills",
@@ -27,7 +28,6 @@ __all__ = [
     "which_was_trained",
 ]
 
-TRAINED, NOISE, OTHER, LAW = (figures.COLORS[key] for key in ("trained", "noise", "other", "law"))
 WIDE = 4.9  # inches: letters of this width are legible on a phone
 HALF = (3.3, 2.6)
 
@@ -251,7 +251,7 @@ def band_fills(shape, band, positions, *, window: int, draws: int = 20) -> Drawi
     set_style()
     rng = np.random.default_rng(0)
     figure, ax = plt.subplots(figsize=(WIDE, 2.4))
-    ax.axhspan(*band, color=figures.COLORS["band"], lw=0)
+    ax.axhspan(*band, color=BAND, lw=0)
     outside = 0
     for _ in range(draws):
         vectors = np.linalg.qr(rng.normal(size=shape[::-1]))[0].T

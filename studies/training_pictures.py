@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 import rmtlib
-from rmtlib import figures
 from rmtlib.runs import Run, initial
 from rmtlib.vector import Drawing, Row, drawing, side_by_side, small_axes
 
 from .bulk_origin import Origin, difference, turned
 from .layers import LevelStatistics
+from .pens import BAND, INITIAL, LAW, OTHER, TRAINED
 
 __all__ = [
     "alignment",
@@ -38,8 +38,6 @@ __all__ = [
     "vectors",
     "walking",
 ]
-
-TRAINED, INITIAL, OTHER, LAW, BAND = (figures.COLORS[key] for key in ("trained", "initial", "other", "law", "band"))
 
 
 def paths(runs: Mapping[str, Run], layer: str = "dense2") -> Drawing:

@@ -15,6 +15,7 @@ from rmtlib import figures, filtering
 from rmtlib.runs import Run
 from rmtlib.vector import Drawing, Row, drawing, side_by_side, small_axes
 
+from .pens import BAND, LAW, NOISE, OTHER, TRAINED, WORDS
 from .regimes import REGIMES
 
 __all__ = [
@@ -31,8 +32,6 @@ __all__ = [
     "vectors_by_share",
 ]
 
-TRAINED, NOISE, LAW, BAND, OTHER = (figures.COLORS[key] for key in ("trained", "noise", "law", "band", "other"))
-WORDS: dict[str, Any] = {"fontsize": 8.5}
 BOLD: dict[str, Any] = {"fontsize": 9, "fontweight": "bold"}
 LAYERS = {"dense1": ("o", 0.4), "dense2": ("s", 0.7), "dense3": ("^", 1.0)}  # marker and opacity: deeper is darker
 SIDE = 120  # of the picture that is filtered
