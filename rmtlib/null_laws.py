@@ -230,8 +230,8 @@ def simulate_spacing_null(
     found = _read_cached(cached, draws)
     if found is None:
         rng = np.random.default_rng(rng)
-        steps = tqdm(range(draws), desc=f"null of {shape[0]} x {shape[1]}", unit="matrix", delay=5)
-        found = np.sort([_noise_statistic(shape, entries, rng, unfolding) for _ in steps], axis=0)
+        with tqdm(range(draws), desc=f"null of {shape[0]} x {shape[1]}", unit="matrix", delay=5) as steps:
+            found = np.sort([_noise_statistic(shape, entries, rng, unfolding) for _ in steps], axis=0)
         _write_cached(cached, found)
     n = int(found[0, 0])
     return NullLaw(n, found[:, 1], np.arange(draws, 0, -1) / (draws + 1))
