@@ -37,6 +37,7 @@ def main(arguments: list[str] | None = None) -> list[Path]:
             shutil.copy(built, folder)
     shutil.copy(HERE / "handout" / "README.md", folder)
     shutil.copy(HERE / "handout" / "requirements.txt", folder)
+    shutil.copy(ROOT / "requirements-models.txt", folder)
     return sorted(folder.iterdir())
 
 

@@ -347,7 +347,12 @@ def test_what_students_are_given_leaves_nothing_behind_and_leads_to_no_answer(tm
     before = tree()
     written = handout.main([str(tmp_path / "handout")])
     assert tree() == before
-    assert [re.sub(r"-\d.*", "", file.name) for file in written] == ["README.md", "requirements.txt", "rmtlib"]
+    assert [re.sub(r"-\d.*", "", file.name) for file in written] == [
+        "README.md",
+        "requirements-models.txt",
+        "requirements.txt",
+        "rmtlib",
+    ]
     with zipfile.ZipFile(written[-1]) as wheel:
         names = wheel.namelist()
         text = wheel.read(next(name for name in names if name.endswith("METADATA"))).decode()

@@ -1,9 +1,11 @@
 """The files for Docker, Binder and GitHub install what the book itself is tested with, and call verbs that exist."""
 
+import ast
 import os
 import re
 import subprocess
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import nbformat
@@ -16,6 +18,30 @@ ROOT = Path(__file__).parents[1]
 
 def pins(file):
     return dict(line.split(";")[0].strip().split("==") for line in file.read_text().splitlines() if re.match(r"\w.*==", line))
+
+
+def imported():
+    """Distributions that cells of the chapters import, and the modules of the book that they import."""
+    chapters = [read_notebook(page) for page in (ROOT / "chapters").glob("*.md")]
+    sources = [cell.source for chapter in chapters for cell in chapter.cells if cell.cell_type == "code"]
+    sources += [file.read_text() for file in (ROOT / "studies").glob("*.py")]
+    modules = set()
+    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            modules.add(node.module.split(".")[0])
+    found = packages_distributions()
+    return {found[name][0].lower() for name in modules & found.keys() - {"rmtlib", "studies"}}
+
+
+def test_what_the_chapters_import_is_installed_for_students_and_on_colab():
+    needed = imported() - {"ipython", "pyyaml", "tokenizers"}  # with JupyterLab, with jupyter-book, with the models
+    assert {"torch", "altair", "vl-convert-python", "scipy"} <= needed
+    assert needed - pins(ROOT / "coursework" / "handout" / "requirements.txt").keys() == set()
+    on_colab = "".join(nbformat.read(ROOT / "binder" / "colab.ipynb", as_version=4).cells[1].source)
+    for name in ("altair", "vl-convert-python"):  # the others come with the extras
+        assert name in on_colab
 
 
 def test_students_have_the_versions_of_the_book_and_no_tensorflow():
