@@ -242,6 +242,21 @@ def test_folders_in_memory_are_small(submission, folder):
     assert outcome(submission, f"open('{folder}/big', 'wb').write(bytes(2**25))").startswith("OSError: [Errno 28]")
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("open('long', 'wb').truncate(2**27)", "OSError: [Errno 27]"),  # file too large
+        ("files = [open('/dev/null') for _ in range(1000)]", "OSError: [Errno 24]"),  # too many open files
+        ("page = ctypes.create_string_buffer(2**22); system('mlock', page, 2**22)", "OSError: [Errno 12]"),
+        ("system('mq_open', b'/queue', os.O_CREAT | os.O_RDWR, 0o600, None)", "OSError: [Errno 24]"),
+        ("print(resource.getrlimit(resource.RLIMIT_CORE))", "(0, 0)"),  # it may crash: that writes no memory to disk
+    ],
+)
+def test_the_system_keeps_limits(submission, code, said):
+    assert outcome(submission, code).startswith(said)
+    submission.run("files = None")
+
+
 # each leaves processes behind whose command line says which they are
 LEAVING = {
     "in a session of its own": """
