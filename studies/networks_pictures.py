@@ -17,7 +17,7 @@ from rmtlib.vector import Row, drawing, side_by_side, small_axes
 
 from . import text, transformer
 from .layers import LENGTHS, LevelStatistics
-from .pens import BAND, LAW, NOISE, OTHER, TRAINED, WORDS
+from .pens import BAND, EXACT, FILTERED, LAW, NOISE, OTHER, TRAINED, WORDS
 
 __all__ = [
     "activations",
@@ -113,8 +113,8 @@ def levels(trained: Mapping[Hashable, LevelStatistics], noise: Mapping[Hashable,
         ax.text(1.25, 0.74, _name(place), color=TRAINED, **WORDS)
         above.append(drawing(figure, alt=f"The spacings of {_name(place)} follow the Wigner surmise, which is zero at zero."))
         figure, ax = small_axes()
-        ax.plot(LENGTHS, laws.number_variance_goe(LENGTHS), ":", color=LAW, lw=1.2)
-        ax.plot(LENGTHS, laws.number_variance_unfolded(LENGTHS, a), "--", color=LAW, lw=1.2)
+        ax.plot(LENGTHS, laws.number_variance_goe(LENGTHS), **EXACT)
+        ax.plot(LENGTHS, laws.number_variance_unfolded(LENGTHS, a), **FILTERED)
         ax.plot(LENGTHS, noise[place].number_variance, "o", ms=3.5, color=NOISE)
         ax.plot(LENGTHS, found.number_variance, "o", ms=3.5, color=TRAINED)
         last, end = LENGTHS[-1], laws.number_variance_goe(LENGTHS)[-1]

@@ -14,7 +14,7 @@ from rmtlib.vector import Drawing, Row, drawing, side_by_side, small_axes
 
 from .bulk_origin import Origin, difference, turned
 from .layers import LevelStatistics
-from .pens import BAND, INITIAL, LAW, OTHER, TRAINED
+from .pens import BAND, EXACT, FILTERED, INITIAL, LAW, OTHER, TRAINED
 
 __all__ = [
     "alignment",
@@ -231,8 +231,8 @@ def alike(trained: Mapping[str, rmtlib.LayerAnalysis], start: rmtlib.LayerAnalys
     L = curves[0][0].L
     for variance, color in curves:
         ax.plot(L, variance.values, color=color, lw=1)
-    ax.plot(L, rmtlib.laws.number_variance_goe(L), ":", color=LAW)
-    ax.plot(L, rmtlib.laws.number_variance_unfolded(L, a), "--", color=LAW)
+    ax.plot(L, rmtlib.laws.number_variance_goe(L), **EXACT)
+    ax.plot(L, rmtlib.laws.number_variance_unfolded(L, a), **FILTERED)
     ax.text(L[-1], rmtlib.laws.number_variance_goe(L)[-1] + 0.02, "exact law", fontsize=9, ha="right", va="bottom")
     ax.text(L[-1], 0.35, f"the law as the unfolding\nfilters it, and {len(shown)} layers", fontsize=9, ha="right")
     ax.set(xlabel="length $L$ (mean spacings)", ylabel=r"number variance $\Sigma^2$", ylim=(0, None), xlim=(0, L[-1]))
@@ -420,8 +420,8 @@ def levels(found: Mapping[str, tuple[LevelStatistics, LevelStatistics]], *, a: i
         ax.plot(end.L, start.number_variance, color=INITIAL, lw=1.4)
         ax.plot(end.L, end.number_variance, color=TRAINED, lw=1.8)
         exact = rmtlib.laws.number_variance_goe(end.L)
-        ax.plot(end.L, exact, ":", color=LAW)
-        ax.plot(end.L, rmtlib.laws.number_variance_unfolded(end.L, a), "--", color=LAW)
+        ax.plot(end.L, exact, **EXACT)
+        ax.plot(end.L, rmtlib.laws.number_variance_unfolded(end.L, a), **FILTERED)
         ax.text(end.L[-1], exact[-1] + 0.03, "exact law", fontsize=9, ha="right", va="bottom")
         ax.text(0.97, 0.29, "trained", color=TRAINED, fontsize=9, fontweight="bold", ha="right", transform=ax.transAxes)
         ax.text(0.97, 0.18, "before training", color=INITIAL, fontsize=9, fontweight="bold", ha="right", transform=ax.transAxes)
