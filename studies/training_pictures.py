@@ -271,7 +271,7 @@ def ridges(runs: Sequence[Run], layer: str = "dense2") -> Drawing:
         outside = s.nu[s.nu > edge]
         ax.plot(outside, np.full(len(outside), foot + 0.42), "|", color=TRAINED, ms=7, mew=0.9)
         words = f"{len(outside)} outlier{'s' * (len(outside) != 1)}" if len(outside) else "no outlier"
-        ax.text(top, foot + 0.62, words, color=TRAINED, fontsize=9, fontweight="bold", ha="right", va="center")
+        ax.text(top, foot + 0.74, words, color=TRAINED, fontsize=9, fontweight="bold", ha="right", va="center")
         told.append(f"alpha {run.config['laziness']:g}: {words}")
     ax.set(xlim=(0, top), ylim=(-0.05, len(runs)), xlabel=r"singular value $\nu$", ylabel=r"laziness $\alpha$")
     ax.set_yticks(range(len(runs)), [f"{run.config['laziness']:g}" for run in reversed(runs)])
@@ -419,13 +419,12 @@ def levels(found: Mapping[str, tuple[LevelStatistics, LevelStatistics]], *, a: i
         right, ax = small_axes()
         ax.plot(end.L, start.number_variance, color=INITIAL, lw=1.4)
         ax.plot(end.L, end.number_variance, color=TRAINED, lw=1.8)
-        exact = rmtlib.laws.number_variance_goe(end.L)
-        ax.plot(end.L, exact, **EXACT)
+        ax.plot(end.L, rmtlib.laws.number_variance_goe(end.L), **EXACT)
         ax.plot(end.L, rmtlib.laws.number_variance_unfolded(end.L, a), **FILTERED)
-        ax.text(end.L[-1], exact[-1] + 0.03, "exact law", fontsize=9, ha="right", va="bottom")
-        ax.text(0.97, 0.29, "trained", color=TRAINED, fontsize=9, fontweight="bold", ha="right", transform=ax.transAxes)
-        ax.text(0.97, 0.18, "before training", color=INITIAL, fontsize=9, fontweight="bold", ha="right", transform=ax.transAxes)
-        ax.text(0.97, 0.07, "dashed: filtered law", fontsize=9, ha="right", transform=ax.transAxes)
+        ax.text(0.97, 0.38, "trained", color=TRAINED, fontsize=9, fontweight="bold", ha="right", transform=ax.transAxes)
+        ax.text(0.97, 0.27, "before training", color=INITIAL, fontsize=9, fontweight="bold", ha="right", transform=ax.transAxes)
+        ax.text(0.97, 0.16, "dotted: exact law", fontsize=9, ha="right", transform=ax.transAxes)
+        ax.text(0.97, 0.05, "dashed: filtered law", fontsize=9, ha="right", transform=ax.transAxes)
         ax.set(xlabel="length $L$ (mean spacings)", ylabel=r"number variance $\Sigma^2$", xlim=(0, end.L[-1]), ylim=(0, None))
         ax.set_title(title, loc="left")
         panels += [
@@ -492,7 +491,7 @@ def exponents(table: pd.DataFrame) -> Drawing:
         ax.text(x[lowest], y[lowest] - 1, name, fontsize=9, color=TRAINED, va="top", ha="center")
     ax.margins(0.1)
     ax.set_ylim(ax.get_ylim()[0] - 4)
-    ax.text(1.9, ax.get_ylim()[0] + 0.5, "as in\nnoise", fontsize=9, ha="right")
+    ax.text(1.9, ax.get_ylim()[0] + 1.3, "as in\nnoise", fontsize=9, ha="right")
     ax.set(xlabel="exponent, in standard deviations from noise", ylabel="test accuracy (%)")
     alt = "Rich networks lie to the left and high, lazy ones within the band of noise; within one laziness there is no trend."
     return drawing(figure, alt=alt)
