@@ -697,7 +697,7 @@ def alignment(table: pd.DataFrame, *, seeds: int) -> Drawing:
         ax.plot(rank, table[name], color=TRAINED, lw=width)
         top = int(np.argmax(table[name].to_numpy()))
         places = {table.columns[0]: (top * 1.5 + 1, table[name].iloc[top]), table.columns[-1]: (1.1, table[name].iloc[0] + 0.5)}
-        x, y = places.get(name, (3, 0.6 * table[name].iloc[2]))
+        x, y = places.get(name, (3, 0.45 * table[name].iloc[2]))
         ax.text(x, y, name, color=TRAINED, fontsize=9, fontweight="bold")
     ax.set(
         xscale="log",
@@ -730,10 +730,11 @@ def growth(table: pd.DataFrame) -> Drawing:
     ax.axhline(0, color=LAW, lw=0.6)
     ax.set(xscale="log", xlabel=r"laziness $\alpha$", ylabel="growth of lower levels (%)")
     ax.set_yscale("symlog", linthresh=1)
+    ax.set_ylim(top=2 * table.max(axis=None))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.set_xticks([0.3, 1, 2.5, 10], ["0.3", "1", "2.5", "10"])
     ax.minorticks_off()
-    ax.text(table.index[1] * 1.1, table["trained"].iloc[1] * 1.2, "trained; with alignment (dotted)", color=TRAINED, fontsize=9)
+    ax.text(table.index[1] * 1.1, table["trained"].iloc[1] * 1.35, "trained; with alignment (dotted)", color=TRAINED, fontsize=9)
     ax.text(table.index[3] * 0.95, table["predicted"].iloc[3] * 0.55, "noise plus\nupdate", fontsize=9, ha="right", va="top")
     return drawing(
         figure,
