@@ -271,7 +271,7 @@ def ridges(runs: Sequence[Run], layer: str = "dense2") -> Drawing:
         outside = s.nu[s.nu > edge]
         ax.plot(outside, np.full(len(outside), foot + 0.42), "|", color=TRAINED, ms=7, mew=0.9)
         words = f"{len(outside)} outlier{'s' * (len(outside) != 1)}" if len(outside) else "no outlier"
-        ax.text(top, foot + 0.74, words, color=TRAINED, fontsize=9, fontweight="bold", ha="right", va="center")
+        ax.text(top, foot + 0.71, words, color=TRAINED, fontsize=9, fontweight="bold", ha="right", va="center")
         told.append(f"alpha {run.config['laziness']:g}: {words}")
     ax.set(xlim=(0, top), ylim=(-0.05, len(runs)), xlabel=r"singular value $\nu$", ylabel=r"laziness $\alpha$")
     ax.set_yticks(range(len(runs)), [f"{run.config['laziness']:g}" for run in reversed(runs)])
