@@ -85,6 +85,7 @@ def judged(table: pd.DataFrame | None = None) -> Outcome:
     share = (table["lower_mean"] - table["lower_initial"]).sum() / change.sum()
     says = (
         f"in the band: lower levels of {within['lower'].sum()}, outliers of {within['outliers'].sum()} of {len(table)} networks; "
-        f"the prediction gives {share:.0%} of the change of the lower levels; updates turned at random in the band: {turned:.0%}"
+        f"the prediction gives {share:.0%} of the change of the lower levels, summed over the networks; of "
+        f"{table['turns'].iloc[0]} random turns of each update {turned:.0%} are in the band"
     )
     return Outcome("reproduced" if all(column.all() for column in within.values()) else "not reproduced", says=says)

@@ -54,7 +54,7 @@ def test_the_evidence_says_what_share_is_predicted():
     says = str(free_bands.judged(pd.DataFrame([ROW])).numbers["says"])
     assert "lower levels of 0, outliers of 0 of 1 networks" in says
     assert "50% of the change" in says
-    assert "turned at random in the band: 98%" in says
+    assert "of 20 random turns of each update 98% are in the band" in says
 
 
 @pytest.mark.parametrize(("options", "message"), [({"draws": 39}, "draws must be"), ({"turns": 0}, "turns must be")])
