@@ -285,8 +285,8 @@ class LayerAnalysis:
         else:
             figures.spacing_panel(axes[1], np.diff(self.xi), law=laws.wigner_surmise)
             expected = {
-                "GOE, exact": laws.number_variance_goe(curve.L),
                 f"unfolded, a = {self.a}": laws.number_variance_unfolded(curve.L, self.a),
+                "GOE, exact": laws.number_variance_goe(curve.L),
             }
             figures.number_variance_panel(axes[2], curve.L, laws=expected, trained=(curve.values, curve.standard_errors))
         figures.porter_thomas_panel(axes[3], self.output, label="output vectors")

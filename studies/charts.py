@@ -96,23 +96,34 @@ def neuron_sizes(n: int = 256, *, seed: int = 0, top: float = 4.5) -> Interactiv
         uneven = rows[:, None] * plain * columns
         matrices = uneven / np.sqrt(np.mean(uneven**2)), rmtlib.biwhiten(uneven, "total").matrix
         for (spectra, counts), W in zip(ways.values(), matrices, strict=True):
-            nu = rmtlib.spectrum(W, vectors=False).nu
-            spectra.append(marks.histogram(nu / np.sqrt(n), top, spread=spread))
-            beyond = rmtlib.fit_marchenko_pastur(nu, W.shape).n_outliers
-            counts.append({"spread": spread, "text": f"{beyond} beyond the edge of noise"})
+            nu = rmtlib.spectrum(W, vectors=False).nu / np.sqrt(n)
+            spectra.append(marks.histogram(nu, top, spread=spread))
+            fit = rmtlib.fit_marchenko_pastur(nu, W.shape)
+            counts.append(
+                {
+                    "spread": spread,
+                    "edge": round(fit.outlier_edge, 3),
+                    "fitted": f"dotted: the fitted edge, {fit.n_outliers} beyond",
+                    "even": f"dashed: noise of one size, {np.sum(nu > 2)} beyond",
+                }
+            )
     axes, shown = {"x": marks.x_axis("singular value", top), "y": marks.y_axis("density", 1.2)}, "datum.spread == spread"
-    charts = [
-        (
+    charts = []
+    for name, (spectra, counts) in ways.items():
+        told = pd.DataFrame(counts)
+        edge = alt.Chart(told).transform_filter(shown).mark_rule(**marks.DOTTED)
+        chart = (
             marks.area(pd.concat(spectra), INITIAL, shown, **axes)
             + marks.circle(**axes)
-            + marks.words(pd.DataFrame(counts), shown, top, 1.1)
-            + marks.note("dashed: noise of one size", top, 0.97)
-        ).properties(title=name)
-        for name, (spectra, counts) in ways.items()
-    ]
+            + edge.encode(x="edge:Q", y=alt.datum(0), y2=alt.datum(0.9))
+            + marks.words(told, shown, top, 1.1, "fitted")
+            + marks.words(told, shown, top, 0.97, "even")
+        )
+        charts.append(chart.properties(title=name))
     text = (
         "Histograms of the singular values of pure noise with the quarter circle, left with rows and columns of unequal size and "
-        "right with the sizes taken out. The slider makes the sizes more unequal: only the left histogram grows a tail."
+        "right with the sizes taken out. The slider makes the sizes more unequal: only the left histogram grows a tail, and the "
+        "fit takes ever more of it for outliers."
     )
     factors = [f"typical factor {np.exp(spread):.2f}" for spread in spreads]
     return Interactive(charts, [Slider("spread", "unequal sizes", spreads, 4, factors)], alt=text)
@@ -222,7 +233,7 @@ def window(spectra: Sequence[np.ndarray], windows: Sequence[int] = (2, 3, 5, 8, 
             marks.curve(L, np.mean([rmtlib.number_variance(rmtlib.unfold(nu, a=a), L) for nu in spectra], axis=0), a=a)
         )
     spectrum = {"x": marks.x_axis("singular value", 2.1), "y": marks.y_axis("density of levels", 0.9)}
-    length = {"x": marks.x_axis("length, mean spacings", LONG), "y": marks.y_axis("number variance", 1.2)}
+    length = {"x": marks.x_axis("length, mean spacings", LONG), "y": marks.y_axis("number variance", 1.8)}
     exact = marks.curve(L, laws.number_variance_goe(L))
     points = (
         alt.Chart(pd.concat(measured)).transform_filter("datum.a == a").mark_point(filled=True, size=35, color=INITIAL, opacity=1)
@@ -231,15 +242,15 @@ def window(spectra: Sequence[np.ndarray], windows: Sequence[int] = (2, 3, 5, 8, 
         marks.line(pd.concat(densities), INITIAL, "datum.a == a", **spectrum)
         + marks.circle(**spectrum)
         + marks.note("dashed: true density", 2.1, 0.8),
-        marks.line(exact, INK, **length)
+        alt.Chart(exact).mark_line(**marks.DOTTED).encode(**length)
         + marks.law(pd.concat(filtered), "datum.a == a", **length)
         + points.encode(**length)
-        + marks.note("exact law", LONG, 1.12)
-        + marks.note("dashed: what the unfolding leaves", LONG, 0.1),
+        + marks.note("dotted: exact law", LONG, 0.28)
+        + marks.note("dashed: what the unfolding leaves", LONG, 0.13),
     ]
     text = (
         "Left, the density of one spectrum of noise as the unfolding sees it, with the quarter circle. Right, number variance of "
-        "noise: dots, the exact law as a line, and the law that the unfolding leaves, dashed. The slider sets the half window."
+        "noise as points, the exact law dotted, and the law that the unfolding leaves dashed. The slider sets the half window."
     )
     half = Slider("a", "half window a", list(windows), list(windows).index(15), "{:.0f} levels")
     return Interactive(charts, [half], alt=text)

@@ -13,7 +13,7 @@ from rmtlib.runs import initial, load_run
 from rmtlib.vector import Drawing, drawing
 
 from . import bulk_origin, filtering, label_noise, regimes, rivals
-from .pens import LAW, NOISE, TRAINED
+from .pens import EXACT, FILTERED, LAW, NOISE, TRAINED
 
 __all__ = [
     "common_direction",
@@ -62,10 +62,13 @@ def puzzle() -> Drawing:
     middle.annotate("the law of noise", (1.5, 12.5), (2.25, 22), arrowprops=_arrow(), fontsize=10)
     middle.annotate("noise ends here", (fits["B"].nu_plus, 0.5), (2.6, 10), arrowprops=_arrow(), fontsize=10)
     last = axes[2]
-    told = f"{len(outside)} values beyond\nwhat noise can reach"
+    told = f"{len(outside)} values beyond\neven a wider noise"
     last.text(2.3, 12.5, told, fontsize=11, color=TRAINED, fontweight="bold")
     last.set_xlabel("singular value")
-    words = f"A and B fill the same curve up to the same end. C has a tail beyond it: {len(outside)} values, marked one by one."
+    words = (
+        "A and B fill the same curve up to the same end. C has a tail beyond it; "
+        f"{len(outside)} values, marked one by one, lie beyond even a wider noise."
+    )
     alt = f"Three histograms of singular values, one above the other, each with the curve of noise. {words}"
     return drawing(figure, alt=alt)
 
@@ -90,8 +93,8 @@ def filtered_variance() -> Drawing:
     L = np.linspace(0.5, 20, 60)
     nu = rmtlib.spectrum(rmtlib.load_weights(load_run("mlp512-cifar10-alpha1-seed0"))[LAYER].matrix, vectors=False).nu
     figure, ax = plt.subplots(figsize=SMALL)
-    ax.plot(L, laws.number_variance_goe(L), color=LAW, lw=1)
-    ax.plot(L, laws.number_variance_unfolded(L, 15), "--", color=LAW)
+    ax.plot(L, laws.number_variance_goe(L), **EXACT)
+    ax.plot(L, laws.number_variance_unfolded(L, 15), **FILTERED)
     ax.plot(L, rmtlib.number_variance(rmtlib.unfold(nu, a=15), L), color=TRAINED)
     ax.text(7.5, 1.01, "the logarithm", fontsize=9)
     ax.text(6, 0.48, "trained layer, and the law\nas the unfolding filters it", fontsize=9, color=TRAINED)

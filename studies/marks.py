@@ -12,6 +12,7 @@ from .interactive import INK
 
 __all__ = [
     "DASHED",
+    "DOTTED",
     "accuracies",
     "area",
     "circle",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 DASHED: dict[str, Any] = {"color": INK, "strokeDash": [6, 4], "strokeWidth": 1.6, "clip": True}  # laws
+DOTTED = DASHED | {"strokeDash": [1.5, 3.5]}  # edges, and a law before the unfolding
 CIRCLE = "sqrt(max(4-pow(datum.x,2),0))/PI"
 
 
@@ -77,9 +79,9 @@ def circle(**axes):
     return alt.Chart(points(0, 2)).transform_calculate(y=CIRCLE).mark_line(**DASHED).encode(**axes)
 
 
-def words(table, where, x, y):
-    """The column text of one row, its end at ``x`` and ``y``."""
-    return _rows(table, where).mark_text(align="right").encode(x=alt.datum(x), y=alt.datum(y), text="text:N")
+def words(table, where, x, y, column="text"):
+    """A column of one row, its end at ``x`` and ``y``."""
+    return _rows(table, where).mark_text(align="right").encode(x=alt.datum(x), y=alt.datum(y), text=f"{column}:N")
 
 
 def note(text, x, y):

@@ -17,7 +17,7 @@ from rmtlib.vector import Row, drawing, side_by_side, small_axes
 
 from . import text, transformer
 from .layers import LENGTHS, LevelStatistics
-from .pens import BAND, LAW, NOISE, OTHER, TRAINED, WORDS
+from .pens import BAND, EXACT, FILTERED, LAW, NOISE, OTHER, TRAINED, WORDS
 
 __all__ = [
     "activations",
@@ -93,7 +93,7 @@ def spectra(matrices: Mapping[Hashable, np.ndarray], noise: Mapping[Hashable, np
         high = ax.get_ylim()[1]
         ax.text(1.04, 0.93 * high, "noise ends here", va="top", **WORDS)
         ax.text(1.25, 0.45 * high, f"trained: largest at {nu[-1]:.1f},\n{np.sum(nu > 1)} beyond the end", color=TRAINED, **WORDS)
-        ax.text(0.5, 0.7 * high, "noise", color=NOISE, ha="center", **WORDS)
+        ax.text(1.25, 0.7 * high, "noise", color=NOISE, **WORDS)
         ax.set(xlabel="singular value over the end of noise", yticks=[], xlim=(0, top), title=_name(place))
         ax.spines["left"].set_visible(False)
         words = (
@@ -113,8 +113,8 @@ def levels(trained: Mapping[Hashable, LevelStatistics], noise: Mapping[Hashable,
         ax.text(1.25, 0.74, _name(place), color=TRAINED, **WORDS)
         above.append(drawing(figure, alt=f"The spacings of {_name(place)} follow the Wigner surmise, which is zero at zero."))
         figure, ax = small_axes()
-        ax.plot(LENGTHS, laws.number_variance_goe(LENGTHS), ":", color=LAW, lw=1.2)
-        ax.plot(LENGTHS, laws.number_variance_unfolded(LENGTHS, a), "--", color=LAW, lw=1.2)
+        ax.plot(LENGTHS, laws.number_variance_goe(LENGTHS), **EXACT)
+        ax.plot(LENGTHS, laws.number_variance_unfolded(LENGTHS, a), **FILTERED)
         ax.plot(LENGTHS, noise[place].number_variance, "o", ms=3.5, color=NOISE)
         ax.plot(LENGTHS, found.number_variance, "o", ms=3.5, color=TRAINED)
         last, end = LENGTHS[-1], laws.number_variance_goe(LENGTHS)[-1]
@@ -287,9 +287,9 @@ def cost(table: pd.DataFrame) -> Row:
     ax.plot(m, cube, ":", color=LAW, lw=1.2)
     ax.text(1.15 * m[0], cube[0], "$m^3$", va="center", **WORDS)
     first, second = table
-    ax.text(m[1], 0.7 * table[first].iloc[1], first, color=TRAINED, va="top", **WORDS)
-    ax.text(m[0], 1.6 * table[second].iloc[0], second, color=OTHER, va="bottom", **WORDS)
-    ax.set(xlabel="levels $m$", ylabel="processor seconds")
+    ax.text(m[0] / 1.4, 2.4 * table[first].iloc[0], first, color=TRAINED, va="bottom", **WORDS)
+    ax.text(m[0] / 1.4, 1.7 * table[second].iloc[0], second, color=OTHER, va="bottom", **WORDS)
+    ax.set(xlabel="levels $m$", ylabel="processor seconds", xlim=(m[0] / 1.5, 1.1 * m[-1]))
     ax.set_xticks(m, [f"{size}" for size in m])
     ax.minorticks_off()
     return side_by_side(
@@ -332,16 +332,9 @@ def intruders(found: Mapping[str, Intruders], *, threshold: float = 0.5) -> Row:
         ax.fill_between(place, low, high, color=NOISE, alpha=0.45, lw=0)
         ax.plot(place, one.cosines, "o", ms=4, color=TRAINED)
         ax.axhline(threshold, color=LAW, ls="--", lw=1)
-        ax.text(len(place), threshold + 0.01, "threshold", ha="right", va="bottom", **WORDS)
-        ax.text(
-            len(place) / 2,
-            max(min(low.min(), threshold) - 0.12, 0.05),
-            "what noise does",
-            color=NOISE,
-            ha="center",
-            va="center",
-            **WORDS,
-        )
+        free = 0.8 if 1 - high.max() > low.min() else 0.03
+        ax.text(len(place), free + 0.12, "orange: what noise does", color=NOISE, ha="right", **WORDS)
+        ax.text(len(place), free, "dashed: threshold", ha="right", **WORDS)
         ax.set(xlabel="place of the vector", ylabel="largest |cosine|", ylim=(0, 1.03), title=name)
         below = int(np.sum(one.cosines < threshold))
         drawn.append(

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import matplotlib.pyplot as plt
 import numpy as np
 
+import rmtlib
 from rmtlib import figures, laws
 from rmtlib.vector import Drawing, Row, drawing, side_by_side
 
 from .front import set_style
-from .pens import LAW, NOISE, OTHER, TRAINED
+from .pens import EXACT, FILTERED, LAW, NOISE, OTHER, TRAINED
 
 __all__ = [
     "bulk",
@@ -190,17 +191,17 @@ def number_variance(L, exact, filtered, curves: Mapping[str, tuple], *, title: s
     """
     set_style()
     figure, ax = plt.subplots(figsize=HALF)
-    ax.plot(L, exact, "--", color=LAW, lw=1.2)
-    ax.plot(L, filtered, ":", color=LAW, lw=1.6)
+    ax.plot(L, exact, **EXACT)
+    ax.plot(L, filtered, **FILTERED)
     ax.plot(L, L, "-", color=LAW, lw=1)
-    ax.text(1.55, 1.4, "independent:\n$\\Sigma^2 = L$", fontsize=9)
+    ax.text(2.0, 1.4, "independent:\n$\\Sigma^2 = L$", fontsize=9)
     for (name, (values, color, *errors)), height in zip(curves.items(), (0.2, 0.08), strict=False):
         ax.plot(L, values, "o", ms=3, color=color, mfc=color if height == 0.2 else "none")
         if errors:
             ax.fill_between(L, values - errors[0], values + errors[0], color=color, alpha=0.2, lw=0)
         ax.text(20, height, ("● " if height == 0.2 else "○ ") + name, color=color, fontsize=9, ha="right")
     ax.text(20, exact[-1] + 0.09, "random matrix, exact", fontsize=9, ha="right")
-    ax.text(20, filtered[-1] - 0.14, f"unfolded with a = {a}", fontsize=9, ha="right")
+    ax.text(20, filtered[-1] - 0.27, f"unfolded with a = {a}", fontsize=9, ha="right")
     ax.set_title(title, loc="left", fontsize=10)
     ax.set(xlabel="interval length $L$ (mean spacings)", ylabel=r"number variance $\Sigma^2(L)$", xlim=(0, 20.5), ylim=(0, 1.65))
     return drawing(figure, alt=f"Number variance, {title}: it grows like a logarithm, far below that of independent levels.")
@@ -239,7 +240,7 @@ def vectors(tests: Mapping[str, tuple], marks: Mapping[str, float] | None = None
 
 
 def sizes_of_noise(matrices: Mapping[str, np.ndarray], *, edge: float = 2.0) -> Row:
-    """Spectra of noise, scaled to one variance, with the law of noise and the levels beyond its end."""
+    """Spectra of noise, scaled to one variance, with the law of noise and the edge beyond which a fit counts outliers."""
     panels = []
     for title, W in matrices.items():
         set_style()
@@ -248,13 +249,18 @@ def sizes_of_noise(matrices: Mapping[str, np.ndarray], *, edge: float = 2.0) -> 
         _bars(ax, nu, np.linspace(0, 4.4, 56), color=NOISE, alpha=0.5)
         x = np.linspace(0, edge, 300)
         ax.plot(x, laws.marchenko_pastur(1.0, 1.0).pdf(x), "--", color=LAW, lw=1.2)
-        tail = nu.max() > 1.1 * edge
-        ax.text(2.25, 0.34, "a tail that\nnobody learned" if tail else "no tail", fontsize=9, color=NOISE)
+        tail, fit = nu.max() > 1.1 * edge, rmtlib.fit_marchenko_pastur(nu[::-1], W.shape)
+        ax.axvline(fit.outlier_edge, ymax=0.95, color=LAW, lw=1, ls=":")
+        ax.text(fit.outlier_edge + 0.12, 1.04, f"fitted edge,\n{fit.n_outliers} beyond", fontsize=9, va="top")
+        if tail:
+            ax.text(2.25, 0.34, "a tail that\nnobody learned", fontsize=9, color=NOISE)
         ax.set_title(title, loc="left", fontsize=10)
         ax.set(xlabel=r"singular value $\nu$", yticks=[], xlim=(0, 4.4), ylim=(0, 1.1))
         ax.spines["left"].set_visible(False)
         told = "a tail reaches beyond the end of the law" if tail else "they end where the law ends"
-        panels.append(drawing(figure, alt=f"Singular values of noise, {title}: {told}."))
+        panels.append(
+            drawing(figure, alt=f"Singular values of noise, {title}: {told}; {fit.n_outliers} lie beyond the fitted edge.")
+        )
     return side_by_side(*panels)
 
 

@@ -14,7 +14,7 @@ from rmtlib.vector import Drawing, Row, drawing, side_by_side, small_axes
 
 from .bulk_origin import Origin, difference, turned
 from .layers import LevelStatistics
-from .pens import BAND, INITIAL, LAW, OTHER, TRAINED
+from .pens import BAND, EXACT, FILTERED, INITIAL, LAW, OTHER, TRAINED
 
 __all__ = [
     "alignment",
@@ -231,8 +231,8 @@ def alike(trained: Mapping[str, rmtlib.LayerAnalysis], start: rmtlib.LayerAnalys
     L = curves[0][0].L
     for variance, color in curves:
         ax.plot(L, variance.values, color=color, lw=1)
-    ax.plot(L, rmtlib.laws.number_variance_goe(L), ":", color=LAW)
-    ax.plot(L, rmtlib.laws.number_variance_unfolded(L, a), "--", color=LAW)
+    ax.plot(L, rmtlib.laws.number_variance_goe(L), **EXACT)
+    ax.plot(L, rmtlib.laws.number_variance_unfolded(L, a), **FILTERED)
     ax.text(L[-1], rmtlib.laws.number_variance_goe(L)[-1] + 0.02, "exact law", fontsize=9, ha="right", va="bottom")
     ax.text(L[-1], 0.35, f"the law as the unfolding\nfilters it, and {len(shown)} layers", fontsize=9, ha="right")
     ax.set(xlabel="length $L$ (mean spacings)", ylabel=r"number variance $\Sigma^2$", ylim=(0, None), xlim=(0, L[-1]))
@@ -271,7 +271,7 @@ def ridges(runs: Sequence[Run], layer: str = "dense2") -> Drawing:
         outside = s.nu[s.nu > edge]
         ax.plot(outside, np.full(len(outside), foot + 0.42), "|", color=TRAINED, ms=7, mew=0.9)
         words = f"{len(outside)} outlier{'s' * (len(outside) != 1)}" if len(outside) else "no outlier"
-        ax.text(top, foot + 0.62, words, color=TRAINED, fontsize=9, fontweight="bold", ha="right", va="center")
+        ax.text(top, foot + 0.71, words, color=TRAINED, fontsize=9, fontweight="bold", ha="right", va="center")
         told.append(f"alpha {run.config['laziness']:g}: {words}")
     ax.set(xlim=(0, top), ylim=(-0.05, len(runs)), xlabel=r"singular value $\nu$", ylabel=r"laziness $\alpha$")
     ax.set_yticks(range(len(runs)), [f"{run.config['laziness']:g}" for run in reversed(runs)])
@@ -419,13 +419,12 @@ def levels(found: Mapping[str, tuple[LevelStatistics, LevelStatistics]], *, a: i
         right, ax = small_axes()
         ax.plot(end.L, start.number_variance, color=INITIAL, lw=1.4)
         ax.plot(end.L, end.number_variance, color=TRAINED, lw=1.8)
-        exact = rmtlib.laws.number_variance_goe(end.L)
-        ax.plot(end.L, exact, ":", color=LAW)
-        ax.plot(end.L, rmtlib.laws.number_variance_unfolded(end.L, a), "--", color=LAW)
-        ax.text(end.L[-1], exact[-1] + 0.03, "exact law", fontsize=9, ha="right", va="bottom")
-        ax.text(0.97, 0.29, "trained", color=TRAINED, fontsize=9, fontweight="bold", ha="right", transform=ax.transAxes)
-        ax.text(0.97, 0.18, "before training", color=INITIAL, fontsize=9, fontweight="bold", ha="right", transform=ax.transAxes)
-        ax.text(0.97, 0.07, "dashed: filtered law", fontsize=9, ha="right", transform=ax.transAxes)
+        ax.plot(end.L, rmtlib.laws.number_variance_goe(end.L), **EXACT)
+        ax.plot(end.L, rmtlib.laws.number_variance_unfolded(end.L, a), **FILTERED)
+        ax.text(0.97, 0.38, "trained", color=TRAINED, fontsize=9, fontweight="bold", ha="right", transform=ax.transAxes)
+        ax.text(0.97, 0.27, "before training", color=INITIAL, fontsize=9, fontweight="bold", ha="right", transform=ax.transAxes)
+        ax.text(0.97, 0.16, "dotted: exact law", fontsize=9, ha="right", transform=ax.transAxes)
+        ax.text(0.97, 0.05, "dashed: filtered law", fontsize=9, ha="right", transform=ax.transAxes)
         ax.set(xlabel="length $L$ (mean spacings)", ylabel=r"number variance $\Sigma^2$", xlim=(0, end.L[-1]), ylim=(0, None))
         ax.set_title(title, loc="left")
         panels += [
@@ -492,7 +491,7 @@ def exponents(table: pd.DataFrame) -> Drawing:
         ax.text(x[lowest], y[lowest] - 1, name, fontsize=9, color=TRAINED, va="top", ha="center")
     ax.margins(0.1)
     ax.set_ylim(ax.get_ylim()[0] - 4)
-    ax.text(1.9, ax.get_ylim()[0] + 0.5, "as in\nnoise", fontsize=9, ha="right")
+    ax.text(1.9, ax.get_ylim()[0] + 1.3, "as in\nnoise", fontsize=9, ha="right")
     ax.set(xlabel="exponent, in standard deviations from noise", ylabel="test accuracy (%)")
     alt = "Rich networks lie to the left and high, lazy ones within the band of noise; within one laziness there is no trend."
     return drawing(figure, alt=alt)
@@ -698,7 +697,7 @@ def alignment(table: pd.DataFrame, *, seeds: int) -> Drawing:
         ax.plot(rank, table[name], color=TRAINED, lw=width)
         top = int(np.argmax(table[name].to_numpy()))
         places = {table.columns[0]: (top * 1.5 + 1, table[name].iloc[top]), table.columns[-1]: (1.1, table[name].iloc[0] + 0.5)}
-        x, y = places.get(name, (3, 0.6 * table[name].iloc[2]))
+        x, y = places.get(name, (3, 0.45 * table[name].iloc[2]))
         ax.text(x, y, name, color=TRAINED, fontsize=9, fontweight="bold")
     ax.set(
         xscale="log",
@@ -731,10 +730,11 @@ def growth(table: pd.DataFrame) -> Drawing:
     ax.axhline(0, color=LAW, lw=0.6)
     ax.set(xscale="log", xlabel=r"laziness $\alpha$", ylabel="growth of lower levels (%)")
     ax.set_yscale("symlog", linthresh=1)
+    ax.set_ylim(top=2 * table.max(axis=None))
     ax.yaxis.set_major_formatter("{x:g}")
     ax.set_xticks([0.3, 1, 2.5, 10], ["0.3", "1", "2.5", "10"])
     ax.minorticks_off()
-    ax.text(table.index[1] * 1.1, table["trained"].iloc[1] * 1.2, "trained; with alignment (dotted)", color=TRAINED, fontsize=9)
+    ax.text(table.index[1] * 1.1, table["trained"].iloc[1] * 1.35, "trained; with alignment (dotted)", color=TRAINED, fontsize=9)
     ax.text(table.index[3] * 0.95, table["predicted"].iloc[3] * 0.55, "noise plus\nupdate", fontsize=9, ha="right", va="top")
     return drawing(
         figure,

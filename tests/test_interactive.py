@@ -159,13 +159,24 @@ def test_spike_shows_an_outlier_beyond_the_threshold_alone(t, told):
 
 def test_sizes_make_a_tail_that_biwhitening_takes_away():
     figure = charts.neuron_sizes(64)
-    left, right = (
-        pd.DataFrame(rows) for rows in figure.specification()["datasets"].values() if "text" in rows[0] and "spread" in rows[0]
-    )
-    beyond = [rows["text"].str.extract(r"^(\d+) beyond")[0].astype(int) for rows in (left, right)]
+    left, right = (pd.DataFrame(rows) for rows in figure.specification()["datasets"].values() if "fitted" in rows[0])
+    beyond = [rows["fitted"].str.extract(r"(\d+) beyond$")[0].astype(int) for rows in (left, right)]
     assert beyond[0].iloc[-1] > 5
     assert beyond[0].iloc[0] <= 1
     assert max(beyond[1]) <= 2
+
+
+def test_counts_of_unequal_sizes_are_those_beyond_the_edges_that_are_drawn():
+    n = 64
+    told = table(charts.neuron_sizes(n), "fitted")
+    rng = np.random.default_rng(0)
+    plain, logs = rng.standard_normal((n, n)), rng.standard_normal((2, n))
+    for _, row in told.iterrows():
+        rows, columns = np.exp(row["spread"] * logs)
+        uneven = plain * np.outer(rows, columns)
+        nu = np.linalg.svd(uneven, compute_uv=False) * np.sqrt(n) / np.linalg.norm(uneven)
+        assert row["fitted"].endswith(f" {np.sum(nu > row['edge'])} beyond")
+        assert row["even"].endswith(f" {np.sum(nu > 2)} beyond")
 
 
 def test_laziness_shows_the_accuracy_and_the_spectrum_of_each_network():
@@ -222,7 +233,7 @@ def test_the_window_shows_the_law_that_it_leaves():
     ]
     figure = charts.window(spectra, (5, 15))
     length, width = np.arange(1.0, 21), HALF
-    x, y = drawn(figure, 1, 1, x=(0, 20), y=(0, 1.2), width=width, a=5)
+    x, y = drawn(figure, 1, 1, x=(0, 20), y=(0, 1.8), width=width, a=5)
     assert len(x) >= len(length)
     np.testing.assert_allclose(np.interp(length, x, y), laws.number_variance_unfolded(length, 5), atol=0.01)
 

@@ -75,9 +75,14 @@ def test_rejected_vectors_are_counted(noise):
 def test_a_tail_is_told_where_there_is_one(noise):
     rows = np.exp(np.random.default_rng(0).normal(size=(200, 1)))
     plain = ensembles.gaussian((200, 200), 0)
-    told = [alt(one) for one in noise_figures.sizes_of_noise({"plain": plain, "uneven": rows * plain}).drawings]
+    drawn = noise_figures.sizes_of_noise({"plain": plain, "uneven": rows * plain}).drawings
+    told = [alt(one) for one in drawn]
     assert "end where the law ends" in told[0]
     assert "a tail reaches" in told[1]
+    for W, one in zip((plain, rows * plain), drawn, strict=True):
+        fit = rmtlib.fit_marchenko_pastur(rmtlib.spectrum(W, vectors=False).nu, W.shape)
+        assert f">{fit.n_outliers} beyond<" in one.svg
+        assert f"{fit.n_outliers} lie beyond" in alt(one)
 
 
 def test_law_and_levels_of_noise_end_together(noise):
