@@ -20,22 +20,25 @@ from . import verdicts
 from .network import WithWeights, accuracies, batches, hidden_layers, is_right, setting
 from .regimes import REGIMES
 
-__all__ = ["BUDGETS", "boundary_outcome", "by_treatment", "measure", "read", "times_faster"]
+__all__ = ["BUDGETS", "RIVALS", "boundary_outcome", "by_treatment", "measure", "read", "times_faster"]
 
 BUDGETS = (0.8, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
 TABLES = ("compression", "compression_minialexnet")
+RIVALS = ("svd", "aware", "pruned", "pruned-global")  # what needs no edge of a bulk
 PERCENT = ["share", "accuracy", "gain", "gain_error"]
 
 
-def boundary_outcome(networks: pd.DataFrame) -> Outcome:
+def boundary_outcome(networks: pd.DataFrame, rivals: Sequence[str] = RIVALS) -> Outcome:
     """B-compression: accuracy of networks cut at the boundary minus that of the best rival of the same size.
 
     Parameters
     ----------
     networks : pandas.DataFrame
-        Accuracies in per cent, a row a network: ``edge``, and a column a rival.
+        Accuracies in per cent, a row a network: columns ``edge`` and those of the rivals, which keep as many numbers.
+    rivals : sequence of str
+        By default all that `measure` tries at that size.
     """
-    lead = verdicts.interval(networks["edge"] - networks.drop(columns="edge").max(axis=1))
+    lead = verdicts.interval(networks["edge"] - networks[list(rivals)].max(axis=1))
     shown = f"{lead.mean:+.1f} ({lead.low:+.1f} to {lead.high:+.1f}; {lead.n} networks)"
     return Outcome(verdicts.above(lead), says=f"cut at the boundary minus the best rival of its size {shown}, points")
 

@@ -31,19 +31,19 @@ def of_runs(runs: list[Run] | None = None, layer: str = "dense2") -> pd.DataFram
     Returns
     -------
     pandas.DataFrame
-        By run: ``laziness``, ``test accuracy, %``, ``alpha`` of the eigenvalues of the layer and ``above noise``, its distance
+        By run: ``laziness``, ``test accuracy, %``, ``exponent`` of the eigenvalues of the layer and ``above noise``, its distance
         from the exponent of noise of the shape in standard deviations.
     """
     rows = {}
     for run in runs or _all_runs():
         W = rmtlib.load_weights(run)[layer].matrix
-        alpha = fit_power_law(rmtlib.spectrum(W, vectors=False).nu ** 2).exponent
+        exponent = fit_power_law(rmtlib.spectrum(W, vectors=False).nu ** 2).exponent
         null = noise_exponent(W.shape)
         rows[run.name] = {
             "laziness": run.config["laziness"],
             "test accuracy, %": 100 * run.test_accuracy,
-            "alpha": alpha,
-            "above noise": (alpha - null.mean) / null.standard_deviation,
+            "exponent": exponent,
+            "above noise": (exponent - null.mean) / null.standard_deviation,
         }
     return pd.DataFrame(rows).T
 
@@ -67,7 +67,7 @@ def correlations(table: pd.DataFrame, *, draws: int = 2000, rng=0) -> pd.DataFra
         permutations.
     """
     rng, rows = np.random.default_rng(rng), {}
-    for statistic in ("alpha", "above noise"):
+    for statistic in ("exponent", "above noise"):
         pairs = table[["laziness", statistic, "test accuracy, %"]].set_axis(["laziness", "x", "y"], axis=1)
         groups = {"within": [own for _, own in pairs.groupby("laziness") if len(own) >= FEWEST], "across": [pairs]}
         for way, parts in groups.items():
@@ -86,26 +86,28 @@ def correlations(table: pd.DataFrame, *, draws: int = 2000, rng=0) -> pd.DataFra
     return result
 
 
-def outcome(found: pd.DataFrame, level: float | None = None) -> Outcome:
-    """B-exponent: told within one laziness, or not, or the data cannot tell.
+def outcome(found: pd.DataFrame, *, way: str = "within") -> Outcome:
+    """B-exponent: told by the rank correlation, or not, or the data cannot tell.
 
     Parameters
     ----------
     found : pandas.DataFrame
         From `correlations`.
-    level : float, optional
-        By default that of ``paper.toml``.
+    way : {"within", "across"}
+        Which correlation decides: that among networks of one laziness, or over all.
     """
-    level = verdicts.level("B-exponent") if level is None else level
-    within = found.loc[("above noise", "within")]
-    size, half = abs(within["correlation"]), within["half"]
-    if within["p"] < level:
+    deciding = found.loc[("above noise", way)]
+    size, half = abs(deciding["correlation"]), deciding["half"]
+    if deciding["p"] < verdicts.level("B-exponent"):
         word = "reproduced"
     else:
         word = "inconclusive" if STATED - half < min(0.0, size) else "not reproduced"
-    shown = {way: found.loc[("above noise", way)] for way in ("within", "across")}
-    words = ", ".join(f"{way} {row['correlation']:+.2f} (p = {row['p']:.3f})" for way, row in shown.items())
-    return Outcome(word, says=f"rank correlation of the exponent with the accuracy {words}; by chance within ± {half:.2f}")
+    within, across = (found.loc[("above noise", name)] for name in ("within", "across"))
+    says = (
+        f"among networks of one laziness the rank correlation of exponent and accuracy is {within['correlation']:+.2f}, "
+        f"where chance gives ± {within['half']:.2f}; over all networks it is {across['correlation']:+.2f}"
+    )
+    return Outcome(word, says=says)
 
 
 def _all_runs():

@@ -11,19 +11,32 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import scipy.stats
 
 import rmtlib
 from rmtlib import checks
 from rmtlib.claims import Outcome, Untested
 from rmtlib.runs import Run, RunError, find_runs, initial
 
-__all__ = ["COMMAND", "final_growth", "grid", "grid_outcome", "growth", "sgd_without_signal", "speed_outcome", "speeds"]
+from . import verdicts
 
-COMMAND = "rmtlib sweep sweeps/book.yaml"
+__all__ = [
+    "COMMAND",
+    "final_growth",
+    "grid",
+    "grid_outcome",
+    "growth",
+    "growth_without_signal",
+    "sgd_without_signal",
+    "speed_ratios",
+    "speeds",
+]
+
+COMMAND = "rmtlib sweep sweeps/rate_batch.yaml"
 LEARNED = 0.99  # accuracy on the training images from which on there is nothing left to learn
 BATCHES, RATES = (16, 32, 64), (0.001, 0.002, 0.004)
 GRID = {"dataset": "cifar10", "network": "mlp512", "laziness": 1.0, "seed": 0, "epochs": 10, "bulk_variance": True}
-NEAR = 0.5  # of an exponent
+Setting = tuple[float, int, float]  # rate, batch, momentum
 
 
 def sgd_without_signal(
@@ -76,6 +89,35 @@ def sgd_without_signal(
     return pd.DataFrame(rows).set_index("epoch")
 
 
+def growth_without_signal(settings: Sequence[Setting], *, draws: int = 20, rng=0) -> pd.DataFrame:
+    """Growth of the fitted variance where there is nothing to learn, over several draws.
+
+    Parameters
+    ----------
+    settings : sequence of (float, int, float)
+        Rate, batch and momentum of `sgd_without_signal`.
+    draws : int
+        Of each setting.
+    rng : seed
+
+    Returns
+    -------
+    pandas.DataFrame
+        By rate, batch and momentum, in per cent of the initial variance: growth ``expected``, ``found`` in the mean over the
+        draws, from the fit of the initial matrix to that of the last, and its standard ``error``; ``off``, found minus
+        expected, and ``off error``, both in per cent of what is expected.
+    """
+    rows = {}
+    for i, (rate, batch, momentum) in enumerate(settings):
+        walks = [sgd_without_signal([rng, i, draw], rate=rate, batch=batch, momentum=momentum) for draw in range(draws)]
+        found = [100 * (walk["variance"].iloc[-1] - walk["variance"].iloc[0]) for walk in walks]
+        expected = 100 * (walks[0]["expected"].iloc[-1] - 1)
+        mean, error = _mean(found)
+        off = {"off": 100 * (mean / expected - 1), "off error": 100 * error / expected}
+        rows[rate, batch, momentum] = {"expected": expected, "found": mean, "error": error} | off
+    return pd.DataFrame(rows).T.rename_axis(["rate", "batch", "momentum"])
+
+
 def growth(run: Run, layer: str = "dense2") -> pd.DataFrame:
     """The variance of the bulk over the epochs of a run.
 
@@ -119,55 +161,81 @@ def speeds(table: pd.DataFrame) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Rows ``first half``, ``second half`` of the epochs up to a training accuracy of 99 %, and ``learned``, the epochs after:
-        number of ``epochs``, ``speed`` in the mean over them, and its standard ``error``.
+        number of ``epochs``, and the ``speed``, growth over clock.
     """
     learning = int((table["train_accuracy"] < LEARNED).sum())
     steps = table[["growth", "clock"]].diff().iloc[1:]
-    speed = (steps["growth"] / steps["clock"]).to_numpy()
     middle = learning // 2
-    parts = {"first half": speed[:middle], "second half": speed[middle:learning], "learned": speed[learning:]}
+    parts = {
+        "first half": steps.iloc[:middle],
+        "second half": steps.iloc[middle:learning],
+        "learned": steps.iloc[learning:],
+    }
     rows = {
-        name: {"epochs": len(part), "speed": part.mean(), "error": part.std(ddof=1) / np.sqrt(len(part))}
+        name: {"epochs": len(part), "speed": part["growth"].sum() / part["clock"].sum()}
         for name, part in parts.items()
-        if len(part) > 1
+        if len(part)
     }
     return pd.DataFrame(rows).T.astype({"epochs": int})
 
 
-def speed_outcome(table: pd.DataFrame) -> Outcome:
-    """Whether a bulk grows as by constant noise: compatible if both halves of learning have one speed, within two errors."""
-    found = speeds(table)
-    first, second = found.loc["first half"], found.loc["second half"]
-    ratio = second["speed"] / first["speed"]
-    error = ratio * np.hypot(second["error"] / second["speed"], first["error"] / first["speed"])
-    return Outcome("compatible" if abs(ratio - 1) < 2 * error else "not reproduced", ratio=ratio, sd=error)
-
-
-def final_growth(runs: Mapping[str, Mapping[str, Run]], layer: str = "dense2") -> pd.DataFrame:
-    """Growth of the variance of the bulk at two rates.
+def speed_ratios(followed: Mapping[str, Sequence[pd.DataFrame]]) -> pd.DataFrame:
+    """How much faster bulks grow in the second half of learning than in the first, and once the images are learned.
 
     Parameters
     ----------
-    runs : mapping of str to mapping of str to Run
-        The slower and the faster runs, by regime.
+    followed : mapping of str to sequence of pandas.DataFrame
+        Of `growth`, by regime, one a network.
 
     Returns
     -------
     pandas.DataFrame
-        Rows by regime, columns by rate, in per cent of the initial variance; ``ratio``, fast over slow; the ratio ``of updates``,
-        the mean squares of what was added to the initial entries.
+        By regime: number of ``networks``, means over them of ``second over first`` and of ``learned over first`` with their
+        standard errors (``error``, ``learned error``). Constant noise has one speed, and both are one.
     """
-    found: dict[str, dict[str, float]] = {}
-    updates: dict[str, dict[str, float]] = {}
-    for rate, of_rate in runs.items():
-        for regime, run in of_rate.items():
-            W, W0 = rmtlib.load_weights(run)[layer].matrix, initial(run, layer)
-            fit = rmtlib.fit_marchenko_pastur(rmtlib.spectrum(W, vectors=False).nu, W.shape)
-            found.setdefault(rate, {})[regime] = 100 * (fit.sigma**2 / W0.var() - 1)
-            updates.setdefault(rate, {})[regime] = np.mean((W - W0) ** 2)
-    table, squares = pd.DataFrame(found), pd.DataFrame(updates)
-    slow, fast = table.columns
-    return table.assign(**{"ratio": table[fast] / table[slow], "of updates": squares[fast] / squares[slow]})
+    rows = {}
+    for regime, tables in followed.items():
+        speed = pd.DataFrame([speeds(table)["speed"] for table in tables])
+        ratio, error = _mean(speed["second half"] / speed["first half"])
+        learned, learned_error = _mean(speed["learned"] / speed["first half"])
+        first = {"networks": len(tables), "second over first": ratio, "error": error}
+        rows[regime] = first | {"learned over first": learned, "learned error": learned_error}
+    return pd.DataFrame(rows).T.astype({"networks": int})
+
+
+def final_growth(slow: Mapping[str, Sequence[Run]], fast: Mapping[str, Sequence[Run]], layer: str = "dense2") -> pd.DataFrame:
+    """Growth of the variance of the bulk at two rates, means over the seeds that both have.
+
+    Parameters
+    ----------
+    slow, fast : mapping of str to sequence of Run
+        By regime.
+    layer : str
+
+    Returns
+    -------
+    pandas.DataFrame
+        By regime: growth of the ``slow`` and the ``fast`` networks in per cent of the initial variance; ``ratio``, fast over
+        slow, with its standard ``error`` over the seeds; the ratio ``of updates``, the mean squares of what was added to the
+        initial entries, with its ``update error``.
+
+    Raises
+    ------
+    ValueError
+        If a regime has fewer than two seeds at both rates.
+    """
+    rows = {}
+    for regime in slow:
+        of_rate = [{run.config["seed"]: _grown(run, layer) for run in runs[regime]} for runs in (slow, fast)]
+        seeds = sorted(of_rate[0].keys() & of_rate[1].keys())
+        if len(seeds) < 2:
+            msg = f"slow and fast must have two seeds in common; of {regime} they have {len(seeds)}"
+            raise ValueError(msg)
+        first, second = (np.array([own[seed] for seed in seeds]) for own in of_rate)
+        (ratio, error), (updates, update_error) = (_mean(second[:, i] / first[:, i]) for i in (0, 1))
+        means = {"slow": first[:, 0].mean(), "fast": second[:, 0].mean()}
+        rows[regime] = means | {"ratio": ratio, "error": error, "of updates": updates, "update error": update_error}
+    return pd.DataFrame(rows).T
 
 
 def grid(folder=None) -> list[Run]:
@@ -180,15 +248,55 @@ def grid(folder=None) -> list[Run]:
 
 
 def grid_outcome(runs: Sequence[Run], layer: str = "dense2") -> Outcome | Untested:
-    """Exponents of the growth in rate and batch; not tested while any of the nine runs is missing.
+    """B-bulk-growth, by the criterion of ``paper.toml``; not tested while any of the nine runs is missing.
 
-    The random walk of constant noise is reproduced if the variance of the bulk grows in an epoch as the rate to the power of two
-    and the batch to the power of minus two, each within one half.
+    The growth of the fitted variance over all epochs has the square of rate over batch if noise of the batches makes it.
     """
     if len(runs) < len(BATCHES) * len(RATES):
         return Untested(COMMAND)
-    first = [growth(run, layer) for run in runs]
-    y = np.log([table["growth"].iloc[1] for table in first])
-    settings = np.log([[run.config["learning_rate"], run.config["batch_size"]] for run in runs])
-    rate, batch = np.linalg.lstsq(np.column_stack([settings, np.ones(len(y))]), y, rcond=None)[0][:2]
-    return Outcome(bool(abs(rate - 2) < NEAR and abs(batch + 2) < NEAR), rate=rate, batch=batch)
+    grown = np.array([_since_the_beginning(run, layer) for run in runs])
+    if grown.min() <= 0:
+        return Outcome("inconclusive", says="a bulk has not grown, so its growth has no logarithm")
+    rates, batches = (np.array([run.config[key] for run in runs]) for key in ("learning_rate", "batch_size"))
+    x, y = np.log(rates / batches), np.log(grown)
+    fit = scipy.stats.linregress(x, y)
+    half = scipy.stats.t.ppf(0.95, len(y) - 2) * fit.stderr
+    low, high = fit.slope - half, fit.slope + half
+    equal = pd.Series(y).groupby(np.round(x, 6))
+    spread = float(np.exp((equal.max() - equal.min()).max()))
+    margin = verdicts.margin("B-bulk-growth")
+    word = "inconclusive"
+    if 2 - margin < low and high < 2 + margin and spread <= 1 + margin:
+        word = "reproduced"
+    elif low > 2 + margin or high < 2 - margin:
+        word = "not reproduced"
+    columns = np.column_stack([np.log(rates), np.log(batches), np.ones(len(y))])
+    of_rate, of_batch, _ = np.linalg.lstsq(columns, y, rcond=None)[0]
+    says = (
+        f"the growth has the power {fit.slope:.2f} ({low:.2f} to {high:.2f}) of rate over batch, where noise of the batches "
+        f"has 2; at equal quotients growths differ by a factor of up to {spread:.2f}; alone the rate has the "
+        f"power {of_rate:+.2f}, the batch {of_batch:+.2f}"
+    )
+    return Outcome(word, says=says)
+
+
+def _fitted_variance(W):
+    return rmtlib.fit_marchenko_pastur(rmtlib.spectrum(W, vectors=False).nu, W.shape).sigma ** 2
+
+
+def _since_the_beginning(run, layer):
+    """Growth of the fitted variance from the initial weights to the last epoch, over that of the initial entries."""
+    W0 = initial(run, layer)
+    return (list(run.history[f"bulk_variance.{layer}"])[-1] - _fitted_variance(W0)) / W0.var()
+
+
+def _grown(run, layer):
+    """Growth of the variance of the bulk in per cent, and the mean square of the update."""
+    W, W0 = rmtlib.load_weights(run)[layer].matrix, initial(run, layer)
+    return 100 * (_fitted_variance(W) - _fitted_variance(W0)) / W0.var(), np.mean((W - W0) ** 2)
+
+
+def _mean(values):
+    """Mean and its standard error; of a single value the error is not known."""
+    values = np.asarray(values, dtype=float)
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")

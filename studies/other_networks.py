@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,9 @@ __all__ = [
     "noise_ratios",
     "numbers",
     "overview",
+    "spacings_outcome",
+    "variance_outcome",
+    "vectors_outcome",
 ]
 
 
@@ -171,9 +174,12 @@ def figure_outcomes(
         kind = f"; reconstructed network, {epochs} epochs" if name == "minialexnet" else ""
         own = {key[1:]: s for key, s in every.items() if key[0] == name}
         of_layer = [s for (_, layer), s in own.items() if layer == panels.layer]
-        found[panels.spacings] = _spacings(panels.spacings, of_layer, kind)
-        found[panels.number_variance] = _variance(of_layer, noise[name], kind)
-        found[panels.vectors] = _vectors(panels.shown, own, space, kind)
+        shown = {wanted: [s for (_, layer), s in own.items() if layer == wanted] for wanted in panels.shown}
+        seeds = len({seed for seed, _ in own})
+        of_seeds = f"; {seeds} seed" + "s" * (seeds > 1)
+        found[panels.spacings] = spacings_outcome(panels.spacings, of_layer, kind)
+        found[panels.number_variance] = variance_outcome([s.nu for s in of_layer], noise[name], kind, a=of_layer[0].a)
+        found[panels.vectors] = vectors_outcome(shown, space, of_seeds + kind)
         found[panels.table] = _none(panels.table, list(own.values()), kind)
     return found
 
@@ -184,18 +190,32 @@ def _none(id, layers, kind):
     return Outcome(outcome.verdict, says=outcome.numbers["says"] + kind)
 
 
-def _spacings(id, layers, kind):
-    shown = " and ".join(f"{s.spacing.pvalue:.2f}" for s in layers)
-    outcome = _none(id, layers, kind)
+def spacings_outcome(id: str, layers: Sequence[rmtlib.LayerAnalysis | LevelStatistics], note: str = "") -> Outcome:
+    """Spacings of one layer of every network by the criterion C1-none; ``id`` is the sentence whose level counts."""
+    shown = " and ".join(f"{s.spacing.pvalue:.2f}" for s in layers if s.spacing)
+    outcome = _none(id, layers, note)
     return Outcome(outcome.verdict, says=f"p = {shown} (scipy); {outcome.numbers['says']}")
 
 
-def _variance(layers, noise, kind):
-    ratio = float(np.mean([variance_ratio(s.nu, a=s.a, longest=LONGEST) for s in layers]))
+def variance_outcome(spectra: Sequence[np.ndarray], noise: np.ndarray, note: str = "", *, a: int = 15) -> Outcome:
+    """Number variance of one layer of every network by the criterion F1b1: a ratio in the band of noise.
+
+    Parameters
+    ----------
+    spectra : sequence of array
+        Singular values of the layer, one network after the other.
+    noise : array
+        From `noise_ratios`, of its shape and as many networks.
+    note : str
+        Comes last in what the outcome says.
+    a : int
+        Half window of the unfolding.
+    """
+    ratio = float(np.mean([variance_ratio(nu, a=a, longest=LONGEST) for nu in spectra]))
     word, smallest = verdicts.within_band(ratio, noise)
     low, high = np.quantile(noise, (0.025, 0.975))
     seen = f"a ratio larger by {100 * smallest:.0f} % would be seen every second time"
-    return Outcome(word, says=f"{ratio:.2f} of the filtered law up to L = 20, noise {low:.2f} to {high:.2f}; {seen}{kind}")
+    return Outcome(word, says=f"{ratio:.2f} of the filtered law up to L = 20, noise {low:.2f} to {high:.2f}; {seen}{note}")
 
 
 def layer_ends(layers: Iterable[rmtlib.LayerAnalysis], space: str = "output") -> dict[str, tuple[float, str]]:
@@ -212,17 +232,26 @@ def layer_ends(layers: Iterable[rmtlib.LayerAnalysis], space: str = "output") ->
     return found
 
 
-def _vectors(names, own, space, kind):
+def vectors_outcome(layers: Mapping[str, Sequence[rmtlib.LayerAnalysis]], space: str = "output", note: str = "") -> Outcome:
+    """Vectors of some layers by the criterion C4, in all of them: the large end dips and the small one does not.
+
+    Parameters
+    ----------
+    layers : mapping of str to sequence of LayerAnalysis
+        By name, one of every network.
+    space : {"output", "input"}
+    note : str
+        Comes last in what the outcome says.
+    """
     words, parts = [], []
-    for name in names:
-        ends = layer_ends((s for (_, layer), s in own.items() if layer == name), space)
+    for name, own in layers.items():
+        ends = layer_ends(own, space)
         words.append(verdicts.large_end_alone(ends["large"][1], ends["small"][1]))
         shown = ", ".join(
             f"{end.replace('_biwhitened', ' end without sizes')} {mean:.2f} ({word})" for end, (mean, word) in ends.items()
         )
         parts.append(f"{name}: {shown}")
-    seeds = len({seed for seed, _ in own})
-    return Outcome(together(words), says="; ".join(parts) + f"; {seeds} seed" + "s" * (seeds > 1) + kind)
+    return Outcome(together(words), says="; ".join(parts) + note)
 
 
 def numbers(

@@ -150,18 +150,12 @@ def ends(readings: Mapping[str, Reading], space: str = "output") -> pd.DataFrame
 
 
 def one_reading(readings: Mapping[str, Reading]) -> Outcome:
-    """Whether one reading brings all sentences together, and what every reading does not bring."""
-    told = {}
-    for name, reading in readings.items():
-        parts = {
-            "fails": reading.those("not reproduced"),
-            "cannot tell": reading.those("inconclusive"),
-            "untested": reading.those("not tested here"),
-        }
-        told[name] = "; ".join(f"{word} {', '.join(ids)}" for word, ids in parts.items() if ids) or "brings all together"
+    """Whether one reading brings all sentences together, and in words which of them every reading contradicts or cannot tell."""
+    names = {name: name.replace("as stated", "the recipe as stated").replace(", ", " for ") for name in readings}
+    told = [f"{names[name]} {_told(reading)}" for name, reading in readings.items()]
     words = [reading.verdict for reading in readings.values()]
     best = "reproduced" if "reproduced" in words else "inconclusive" if "inconclusive" in words else "not reproduced"
-    return Outcome(best, says=". ".join(f"{name}: {text}" for name, text in told.items()))
+    return Outcome(best, says="; ".join(told))
 
 
 def sizes(readings: Mapping[str, Reading], space: str = "output") -> dict[str, float | str]:
@@ -180,6 +174,16 @@ def sizes(readings: Mapping[str, Reading], space: str = "output") -> dict[str, f
         for short, column in (("as_is", "as it is"), ("noise", "noise sizes"), ("total", "total sizes"))
     }
     return found | {"small_so": explained(*(end_is(small[column], n) for column in ("as it is", "noise sizes")))}
+
+
+def _told(reading):
+    parts = {
+        "contradicts": reading.those("not reproduced"),
+        "cannot tell": reading.those("inconclusive"),
+        "has no networks for": reading.those("not tested here"),
+    }
+    listed = {word: " and ".join(filter(None, (", ".join(ids[:-1]), ids[-1]))) for word, ids in parts.items() if ids}
+    return ", and ".join(f"{word} {ids}" for word, ids in listed.items()) or "brings all together"
 
 
 def _numbers(reading):

@@ -28,7 +28,7 @@ NEEDS = {
     "C6": ("lazy",),
     "C7": ("lazy", "rich"),
     "C8": ("typical", "rich", "lazy"),
-    "C9": ("lazy",),
+    "E7": ("lazy",),
     "C10": ("rich", "typical"),
 }
 SENTENCES = {
@@ -40,7 +40,7 @@ SENTENCES = {
     "C6": "lazy: random vectors, spectrum unchanged",
     "C7": "number variance grows no more slowly when lazy",
     "C8": "typical networks classify best",
-    "C9": "lazy: as good as the linearised network",
+    "E7": "lazy: as good as the linearised network",
     "C10": "rich: more large singular values than typical",
 }
 
@@ -263,12 +263,12 @@ def together(words: list[str]) -> str:
     return "not reproduced" if "not reproduced" in words else "inconclusive"
 
 
-def _c9(found, stated, space):
+def _e7(found, stated, space):
     gaps, others = (own.gaps.dropna() for own in (found, stated))
     if "lazy" not in gaps.index.unique("regime"):
         return _untested("its linearisation was not measured yet")
     gap = verdicts.interval(gaps.loc["lazy"], others=others.loc["lazy"])
-    return Outcome(verdicts.equivalent(gap, 0.0, verdicts.margin("C9")), says=f"gap of the lazy networks {gap.words()} points")
+    return Outcome(verdicts.equivalent(gap, 0.0, verdicts.margin("E7")), says=f"gap of the lazy networks {gap.words()} points")
 
 
 def _c10(found, stated, space):
@@ -296,4 +296,4 @@ def _difference(values, more, less):
     return (values.loc[more] - values.loc[less]).dropna()
 
 
-_SENTENCES = {"C4": _c4, "C5": _c5, "C6": _c6, "C7": _c7, "C8": _c8, "C9": _c9, "C10": _c10}
+_SENTENCES = {"C4": _c4, "C5": _c5, "C6": _c6, "C7": _c7, "C8": _c8, "E7": _e7, "C10": _c10}

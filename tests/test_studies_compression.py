@@ -11,7 +11,7 @@ import pytest
 import rmtlib
 from rmtlib.filtering import low_rank_factors
 from rmtlib.learning import TrainingConfig, load_dataset, load_run, train
-from studies.compression import measure
+from studies.compression import boundary_outcome, measure
 
 from .builders import activations, trained_weights
 
@@ -133,3 +133,13 @@ def test_the_compressed_networks_are_the_runs_that_ship():
         run = load_run(row["run"], folder=DATA / "runs")
         assert float(row["accuracy"]) == pytest.approx(run.test_accuracy, abs=3e-4)
         assert int(row["parameters"]) == 512 * (3072 + 512 + 512)
+
+
+def test_the_best_rival_of_the_boundary_may_be_pruning():
+    lead = np.array([2.0, 2.1, 1.9, 2.0])
+    networks = pd.DataFrame({"edge": 50 + lead, "svd": 50.0, "aware": 48.0, "pruned": 40.0, "pruned-global": 50.0 - lead})
+    assert boundary_outcome(networks).verdict == "reproduced"
+    for rival in ("svd", "aware", "pruned", "pruned-global"):
+        better = networks.assign(**{rival: 53.0 + lead})
+        assert boundary_outcome(better).verdict == "not reproduced"
+        assert boundary_outcome(better, [name for name in networks if name not in ("edge", rival)]).verdict == "reproduced"

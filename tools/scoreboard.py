@@ -35,7 +35,7 @@ MEANING = {
     "not reproduced": "our networks contradict it",
     "inconclusive": "the data cannot tell",
     "compatible": "a test of randomness did not reject; what it would have seen is said",
-    "not tested here": "a footnote has the command that tests it, or the row says what it waits for",
+    "not tested here": "a footnote has the command that tests it, or the row says why",
 }
 GROUPS = {"numbers": "N", "claims": "C", "figures": "F", "tables": "T", "equations": "E", "beyond": "B"}
 Paper = Mapping[str, Mapping]
@@ -135,8 +135,8 @@ def command(id: str, paper: Paper, ledgers: Ledgers) -> str:
     chapter = chapter_of(id, ledgers)
     if not chapter or ledgers[chapter][id].get("expected") or word(id, paper, ledgers) != VERDICTS[-1]:
         return ""
-    # sentences of one figure or table share their command
-    return f"{chapter.partition('_')[2]}-{re.findall('[A-Z][0-9]*', id)[0]}"
+    # sentences of one chapter share their command
+    return chapter.partition("_")[2]
 
 
 def footnotes(paper: Paper, ledgers: Ledgers) -> str:
