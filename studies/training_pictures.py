@@ -487,8 +487,9 @@ def exponents(table: pd.DataFrame) -> Drawing:
     ):
         x, y = (table.loc[side == kind, column] for column in ("above noise", "test accuracy, %"))
         ax.plot(x, y, marker, color=TRAINED, mfc="none", ls="none", ms=5)
-        lowest = y.idxmin()
-        ax.text(x[lowest], y[lowest] - 1, name, fontsize=9, color=TRAINED, va="top", ha="center")
+        at = x[y.idxmin()]
+        below = table["test accuracy, %"][abs(table["above noise"] - at) < 1].min()
+        ax.text(at, below - 1, name, fontsize=9, color=TRAINED, va="top", ha="center")
     ax.margins(0.1)
     ax.set_ylim(ax.get_ylim()[0] - 4)
     ax.text(1.9, ax.get_ylim()[0] + 1.3, "as in\nnoise", fontsize=9, ha="right")
