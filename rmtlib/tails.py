@@ -250,12 +250,13 @@ def power_law_test(
     x = np.asarray(x, dtype=np.float64)
     below = x[: len(x) - fit.n_tail] if xmin is None else x[:0]
     statistics = np.empty(draws)
-    for i in tqdm(range(draws), desc="bootstrap", disable=not progress):
-        n_tail = rng.binomial(fit.n, fit.n_tail / fit.n) if xmin is None else fit.n_tail
-        # 1 - random() lies in (0, 1]: no level is infinite
-        tail = fit.xmin * (1 - rng.random(n_tail)) ** (-1 / (fit.exponent - 1))
-        synthetic = np.sort(np.concatenate([rng.choice(below, fit.n - n_tail), tail])) if len(below) else np.sort(tail)
-        statistics[i] = fit_power_law(synthetic, xmin=xmin, min_tail=min_tail).statistic
+    with tqdm(range(draws), desc="bootstrap", disable=not progress) as steps:
+        for i in steps:
+            n_tail = rng.binomial(fit.n, fit.n_tail / fit.n) if xmin is None else fit.n_tail
+            # 1 - random() lies in (0, 1]: no level is infinite
+            tail = fit.xmin * (1 - rng.random(n_tail)) ** (-1 / (fit.exponent - 1))
+            synthetic = np.sort(np.concatenate([rng.choice(below, fit.n - n_tail), tail])) if len(below) else np.sort(tail)
+            statistics[i] = fit_power_law(synthetic, xmin=xmin, min_tail=min_tail).statistic
     pvalue = (1 + np.count_nonzero(statistics >= fit.statistic)) / (1 + draws)
     return PowerLawTest(fit, float(pvalue), statistics)
 

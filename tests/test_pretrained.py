@@ -502,9 +502,10 @@ def test_the_chapter_draws_the_papers_panels_from_the_files(learned, tmp_path):
         assert re.search(r"^p = 0\.\d\d \(scipy\); smallest calibrated p of 1", glued[key])
     for key in ("F1b3", "F1b4"):
         assert re.search(r"^1\.\d\d of the filtered law", glued[key])
-    for key in ("F1a3", "F1b3", "F1a4", "F1b4", "T2-alexnet", "T2-vgg16", "T2-vgg19"):
-        assert glued[f"{key}-verdict"] in ("compatible", "inconclusive"), glued
-    assert (glued["F1a3-verdict"], glued["F1b3-verdict"]) == ("compatible", "compatible")
+    for key in ("F1a3", "F1b3", "T2-alexnet", "T2-vgg16", "T2-vgg19"):
+        assert glued[f"{key}-verdict"] == "compatible", glued
+    for key in ("F1a4", "F1b4"):  # too few levels to see a departure
+        assert glued[f"{key}-verdict"] == "inconclusive", glued
     for layer in ("alexnet classifier.1", "vgg19 classifier.0"):
         assert f"{layer}: large 0.00 (dip)" in glued["F2c"]
-    assert glued["F2c-verdict"] in ("reproduced", "inconclusive")  # one network: the small end cannot be told
+    assert glued["F2c-verdict"] == "inconclusive"  # of one network the small end cannot be told
