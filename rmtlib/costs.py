@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from contextlib import nullcontext
 
 import numpy as np
 
 from . import checks, gram, parallel
+from .blas_threads import one_thread
 from .layer_table import chosen_layers, identity
 
 __all__ = ["estimate"]
@@ -90,15 +90,9 @@ def _bytes(n, m, what):
 
 
 def _seconds_an_operation():
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        limits = nullcontext()
-    else:
-        limits = threadpool_limits(limits=1, user_api="blas")
     W = np.random.default_rng(0).standard_normal((PROBE, PROBE))
     times = []
-    with limits:
+    with one_thread():
         for _ in range(2):
             start = time.perf_counter()
             gram.decomposed(W)

@@ -14,6 +14,8 @@ import numpy as np
 import scipy.linalg
 from scipy.linalg import blas, lapack
 
+from .blas_threads import one_thread_below
+
 ROWS = 1024  # of a block
 SINGLE_FROM = 2**22  # entries from which float32 arithmetic is worth its thought
 SINGLE_ABOVE = 0.03  # of the largest: the smallest level that float32 arithmetic gives to a few 1e-4
@@ -119,19 +121,21 @@ def _decomposed(W, rows, columns, dtype):
     for block in _blocks(W, rows, columns, dtype):
         gram = syrk(1.0, block.T, beta=1.0, c=gram, overwrite_c=1, lower=1)
     del block
-    lwork = int(workspace(m, lower=1)[0])
-    gram, diagonal, beside, tau, _ = tridiagonal(gram, lower=1, lwork=lwork, overwrite_a=1)
-    diagonal, beside = diagonal.astype(np.float64), beside.astype(np.float64)
-    values = scipy.linalg.eigvalsh_tridiagonal(diagonal, beside, lapack_driver="sterf", check_finite=False)
+    with one_thread_below(m):
+        lwork = int(workspace(m, lower=1)[0])
+        gram, diagonal, beside, tau, _ = tridiagonal(gram, lower=1, lwork=lwork, overwrite_a=1)
+        diagonal, beside = diagonal.astype(np.float64), beside.astype(np.float64)
+        values = scipy.linalg.eigvalsh_tridiagonal(diagonal, beside, lapack_driver="sterf", check_finite=False)
 
     def leading(count):
         if count == 0:
             return np.empty((m, 0))
         # LAPACK finds a few vectors of a tridiagonal matrix faster than all of them, and all of them faster than many
         some = {"select": "i", "select_range": (m - count, m - 1)} if 16 * count < m else {}
-        vectors = scipy.linalg.eigh_tridiagonal(diagonal, beside, check_finite=False, **some)[1][:, -count:]
-        below = np.asfortranarray(vectors[1:], dtype=dtype)
-        vectors[1:] = multiply("L", "N", np.asfortranarray(gram[1:, :-1]), tau, below, lwork)[0]
+        with one_thread_below(m):
+            vectors = scipy.linalg.eigh_tridiagonal(diagonal, beside, check_finite=False, **some)[1][:, -count:]
+            below = np.asfortranarray(vectors[1:], dtype=dtype)
+            vectors[1:] = multiply("L", "N", np.asfortranarray(gram[1:, :-1]), tau, below, lwork)[0]
         return vectors
 
     return Decomposed(np.sqrt(np.maximum(values, 0)), leading, dtype == np.float32)

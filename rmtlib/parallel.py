@@ -11,11 +11,11 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
+from .blas_threads import limitable, one_thread
 from .weights import Layer
 
 __all__ = ["as_they_finish", "matrix_of", "processors"]
@@ -53,19 +53,15 @@ def as_they_finish(
     Exception
         What ``function`` raises.
     """
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        workers, one_thread = 1, nullcontext()
-    else:
-        one_thread = threadpool_limits(limits=1, user_api="blas")
+    if not limitable():
+        workers = 1
     tasks: queue.SimpleQueue = queue.SimpleQueue()
     finished: queue.SimpleQueue = queue.SimpleQueue()
     running, large = 0, []
     for _ in range(workers):
         threading.Thread(target=_work, args=(function, tasks, finished), daemon=True).start()
     try:
-        with one_thread:
+        with one_thread():
             shapes = getattr(layers, "shapes", {})
             for name in layers if names is None else names:
                 if math.prod(shapes.get(name, ())) > SIDE_BY_SIDE:  # which is known before it is read

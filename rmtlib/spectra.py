@@ -18,6 +18,7 @@ import scipy.linalg
 from scipy.linalg import lapack
 
 from . import checks
+from .blas_threads import one_thread_below
 
 __all__ = ["Spectrum", "spectrum", "stable_rank"]
 
@@ -167,7 +168,10 @@ def by_gram(W, vectors):
     if vectors:
         values, near = eigh_rows(_gram(A))
     else:
-        values = scipy.linalg.eigh(_gram(A), eigvals_only=True, overwrite_a=True, check_finite=False, driver="evr")
+        gram = _gram(A)
+        with one_thread_below(len(gram)):
+            values = scipy.linalg.eigh(gram, eigvals_only=True, overwrite_a=True, check_finite=False, driver="evr")
+        del gram
     nu = np.sqrt(np.maximum(values, 0))
     if nu[0] <= EXACT_BELOW[bool(vectors)] * nu[-1]:
         return None
@@ -202,22 +206,23 @@ def eigh_rows(A):
     go: 2.5 matrices at the peak instead of a little more than 3.
     """
     n = len(A)
-    lwork = int(lapack.dsytrd_lwork(n, lower=1)[0])
-    A, diagonal, beside, tau, _ = lapack.dsytrd(A, lower=1, lwork=lwork, overwrite_a=1)
-    reflectors = [A[j:, j : j + ROWS].copy() for j in range(0, n, ROWS)]
-    del A
-    values, vectors = scipy.linalg.eigh_tridiagonal(diagonal, beside, check_finite=False)
-    A = np.zeros((n, n), order="F")
-    for j, columns in zip(range(0, n, ROWS), reflectors, strict=True):
-        A[j:, j : j + ROWS] = columns
-    del reflectors, columns
-    A[0] = 0
-    # The reflectors leave the first row alone. dormqr wants them without it: seen from the second element of the memory on, each
-    # column ends with the next one's first element, which a zero in all reflectors keeps as it is. So nothing is copied.
-    Q, last = _from_second(A), np.append(vectors[1:, -1], 0)[:, None]
-    lapack.dormqr("L", "N", Q, tau, _from_second(vectors), lwork=lwork, overwrite_c=1)
-    vectors[1:, -1:] = lapack.dormqr("L", "N", Q, tau, last, lwork=lwork)[0][:-1]
-    return values, vectors.T
+    with one_thread_below(n):
+        lwork = int(lapack.dsytrd_lwork(n, lower=1)[0])
+        A, diagonal, beside, tau, _ = lapack.dsytrd(A, lower=1, lwork=lwork, overwrite_a=1)
+        reflectors = [A[j:, j : j + ROWS].copy() for j in range(0, n, ROWS)]
+        del A
+        values, vectors = scipy.linalg.eigh_tridiagonal(diagonal, beside, check_finite=False)
+        A = np.zeros((n, n), order="F")
+        for j, columns in zip(range(0, n, ROWS), reflectors, strict=True):
+            A[j:, j : j + ROWS] = columns
+        del reflectors, columns
+        A[0] = 0
+        # The reflectors leave the first row alone. dormqr wants them without it: seen from the second element of the memory on,
+        # each column ends with the next one's first element, which a zero in all reflectors keeps as it is: nothing is copied.
+        Q, last = _from_second(A), np.append(vectors[1:, -1], 0)[:, None]
+        lapack.dormqr("L", "N", Q, tau, _from_second(vectors), lwork=lwork, overwrite_c=1)
+        vectors[1:, -1:] = lapack.dormqr("L", "N", Q, tau, last, lwork=lwork)[0][:-1]
+        return values, vectors.T
 
 
 def _from_second(A):
@@ -229,9 +234,10 @@ def _from_second(A):
 def by_svd(W, vectors):
     """Singular values and, on demand, both sides as rows, by the singular value decomposition of the whole matrix."""
     W = W.astype(np.float64)
-    if not vectors:
-        return scipy.linalg.svdvals(W, overwrite_a=True, check_finite=False)[::-1].copy(), None, None
-    u, nu, vt = scipy.linalg.svd(W, full_matrices=False, overwrite_a=True, check_finite=False)
+    with one_thread_below(max(W.shape)):
+        if not vectors:
+            return scipy.linalg.svdvals(W, overwrite_a=True, check_finite=False)[::-1].copy(), None, None
+        u, nu, vt = scipy.linalg.svd(W, full_matrices=False, overwrite_a=True, check_finite=False)
     return nu[::-1].copy(), vt[::-1].copy(), np.ascontiguousarray(u.T[::-1])
 
 
