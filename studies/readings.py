@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from rmtlib.claims import Outcome
 from rmtlib.runs import Run, RunError
@@ -16,7 +17,7 @@ from .sentences import SENTENCES, judge
 from .verdicts import end as end_is
 from .verdicts import explained
 
-__all__ = ["READINGS", "Reading", "accuracies", "ends", "one_reading", "read", "read_all", "sizes", "verdicts_table"]
+__all__ = ["READINGS", "Reading", "accuracies", "ends", "marks", "one_reading", "read", "read_all", "sizes", "verdicts_table"]
 
 HALF = dict(zip(REGIMES, (0.3, 0.5, 2.5), strict=True))
 READINGS: dict[str, dict] = {
@@ -28,6 +29,7 @@ READINGS: dict[str, dict] = {
     "staircase": {"decay_every": 10},
     "centred logits": {"centred": True},
 }
+MARKS = {"reproduced": "✓", "compatible": "(✓)", "inconclusive": "?", "not reproduced": "✗", "not tested here": "–"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +129,16 @@ def verdicts_table(readings: Mapping[str, Reading]) -> pd.DataFrame:
     table = pd.DataFrame(columns).rename(index=lambda id: f"{id}: {SENTENCES[id]}")
     table.loc["all of them"] = {name: reading.verdict for name, reading in readings.items()}
     return table
+
+
+def marks(readings: Mapping[str, Reading]) -> Styler:
+    """`verdicts_table` for the eye: a mark in place of each word, and below the table what the marks say."""
+    table = verdicts_table(readings)
+    classes = table.map(lambda word: f"verdict {word.replace(' ', '-')}")
+    shown = set(table.to_numpy().ravel())
+    legend = ", ".join(f"{mark} {word}" for word, mark in MARKS.items() if word in shown)
+    marked = table.style.format(lambda word: MARKS[word]).set_td_classes(classes)
+    return marked.set_table_attributes('class="readings"').set_caption(legend)
 
 
 def ends(readings: Mapping[str, Reading], space: str = "output") -> pd.DataFrame:

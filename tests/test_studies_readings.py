@@ -1,5 +1,7 @@
 """Readings of the recipe, side by side, on evidence whose verdicts are known."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,12 @@ def test_tables_have_a_row_or_a_column_for_each(runs):
     assert accuracy.loc["paper"].tolist() == ["1, 1, 1", 52.7, 55.2, 50.4]
     verdicts = readings.verdicts_table(found)
     assert verdicts.loc["all of them"].tolist() == [reading.verdict for reading in found.values()]
+    page = readings.marks(found).to_html()
+    for word in ("reproduced", "not reproduced", "not tested here"):
+        cells = re.findall(rf'<td [^>]*class="[^"]* verdict {word.replace(" ", "-")}"[^>]*>(.*?)</td>', page)
+        assert cells == [readings.MARKS[word]] * int((verdicts == word).to_numpy().sum())
+    assert "✗ not reproduced" in page
+    assert "compatible" not in page
 
 
 def test_ends_are_those_of_the_evidence_with_the_scatter_of_noise(runs, monkeypatch):
