@@ -796,19 +796,21 @@ def bulks(followed: Mapping[str, pd.DataFrame], *, learned: float) -> Drawing:
     Drawing
     """
     figure, ax = small_axes(4.0, 2.8)
-    told = []
+    told, ends = [], []
     for regime, table in followed.items():
         epochs = 1 + np.arange(len(table))
         at = int((table["train_accuracy"] < learned).sum())
         grown = 100 * table["growth"].to_numpy()
+        ends.append((epochs[at], grown[at]))
         ax.plot(epochs, grown, color=TRAINED, lw=1.8)
-        ax.plot(epochs[at], grown[at], "o", color=TRAINED, ms=6)
+        ax.plot(*ends[-1], "o", color=TRAINED, ms=6)
         ax.text(epochs[-1], grown[-1] + 1.5, regime, color=TRAINED, fontsize=10, fontweight="bold", ha="right")
         told.append(f"{regime}: {grown[-1]:.0f} per cent, learned after epoch {epochs[at]}")
+    epoch, highest = max(ends, key=lambda end: end[1])
     ax.annotate(
         f"{100 * learned:.0f} % of its\nimages learned",
-        (epochs[at], grown[at]),
-        (epochs[at] + 0.08 * len(epochs), 0.35 * grown[at]),
+        (epoch, highest),
+        (epoch + 0.08 * len(epochs), 0.7 * highest),
         fontsize=9,
         arrowprops=_arrow(),
     )
