@@ -18,6 +18,7 @@ from .sentences import together
 __all__ = [
     "between",
     "by_laziness",
+    "centred_numbers",
     "end_tests_by_layer",
     "figure",
     "layer_outcomes",
@@ -40,8 +41,8 @@ SHOWN = {
 LONG = 10  # intervals of number variance beyond this length are long
 
 
-def sweep(measured: pd.DataFrame, *, network: str = "mlp512", folder=None) -> pd.DataFrame:
-    """All networks of the recipe as stated, in the order of laziness and seed, with the accuracies of their linearisations.
+def sweep(measured: pd.DataFrame, *, network: str = "mlp512", folder=None, **settings) -> pd.DataFrame:
+    """All networks of the recipe, in the order of laziness and seed, with the accuracies of their linearisations.
 
     Parameters
     ----------
@@ -50,6 +51,8 @@ def sweep(measured: pd.DataFrame, *, network: str = "mlp512", folder=None) -> pd
     network : str
     folder : path, optional
         Folder of runs; by default the book's.
+    **settings
+        Values of the `TrainingConfig` that differ from the recipe as stated, such as ``centred=True``.
 
     Returns
     -------
@@ -57,10 +60,10 @@ def sweep(measured: pd.DataFrame, *, network: str = "mlp512", folder=None) -> pd
         Rows of ``measured``, accuracies as shares, with the columns ``laziness`` and ``seed``. Of a run that was not measured,
         the accuracies of its linearisation are NaN.
     """
-    runs = find_runs(folder=folder, network=network, **RECIPE)
-    settings = {key: [run.config[key] for run in runs] for key in ("laziness", "seed")}
+    runs = find_runs(folder=folder, network=network, **RECIPE | settings)
+    place = {key: [run.config[key] for run in runs] for key in ("laziness", "seed")}
     known = {f"{images}_accuracy": [getattr(run, f"{images}_accuracy") for run in runs] for images in ("train", "test")}
-    return measured.reindex([run.name for run in runs]).assign(**known, **settings)
+    return measured.reindex([run.name for run in runs]).assign(**known, **place)
 
 
 def by_laziness(networks: pd.DataFrame) -> pd.DataFrame:
@@ -94,6 +97,33 @@ def linear_table(networks: pd.DataFrame, *, folder=None, layer: str = "dense2") 
         }
     )
     return rows.groupby("laziness").mean()
+
+
+def centred_numbers(stated: pd.DataFrame, centred: pd.DataFrame, layer: str = "dense2") -> dict[str, float]:
+    """What subtracting the untrained logits changes in the laziest networks, for the ledger.
+
+    Parameters
+    ----------
+    stated, centred : pandas.DataFrame
+        From `sweep`, of the recipe as stated and with centred logits.
+    layer : str
+
+    Returns
+    -------
+    dict of str to float
+        Number of centred networks, their laziness times the relative update at 5 and at 10, and at 10 both recipes' accuracies on
+        training and test images, in per cent.
+    """
+    update = linear_table(centred, layer=layer)["α × update"]
+    found: dict[str, float] = {
+        "centred_networks": len(centred),
+        "update_centred_5": update[5.0],
+        "update_centred_10": update[10.0],
+    }
+    for name, networks in (("stated", stated), ("centred", centred)):
+        means = by_laziness(networks).loc[10.0]
+        found |= {f"{name}_10_{images}": float(means[images]) for images in ("training", "test")}
+    return found
 
 
 def update_size(run: Run, layer: str = "dense2") -> float:

@@ -4,7 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from rmtlib.runs import find_runs
 from studies import laziness, linearized
+from studies.regimes import RECIPE
 
 LAZINESS = (0.5, 0.7, 1.0, 2.5, 5.0)
 
@@ -90,3 +92,17 @@ def test_the_share_that_is_kept_is_between_set_back_and_linearised():
     row = laziness.linear_table(one).loc[5.0]
     assert row["kept, %"] == pytest.approx(100 * (0.4658 - 0.4091) / (0.4796 - 0.4091))
     assert row["α × update"] == pytest.approx(5 * measured.loc[name, "update_size"], rel=1e-3)
+
+
+def test_networks_with_centred_logits_are_compared_with_the_recipe_at_the_same_laziness():
+    measured = linearized.read()
+    centred = laziness.sweep(measured, centred=True)
+    found = laziness.centred_numbers(laziness.sweep(measured), centred)
+    assert found["centred_networks"] == len(centred) == sum(name.endswith("-centred") for name in measured.index)
+    for alpha in (5, 10):
+        sizes = measured.filter(regex=f"^mlp512-cifar10-alpha{alpha}-seed.-centred$", axis=0)["update_size"]
+        assert found[f"update_centred_{alpha}"] == pytest.approx(alpha * sizes.mean(), rel=1e-3)
+    lazy = find_runs(network="mlp512", laziness=10, centred=True)
+    assert found["centred_10_test"] == pytest.approx(100 * np.mean([run.test_accuracy for run in lazy]))
+    stated = find_runs(network="mlp512", laziness=10, **RECIPE)
+    assert found["stated_10_training"] == pytest.approx(100 * np.mean([run.train_accuracy for run in stated]))
