@@ -16,7 +16,6 @@ from .number_variance import number_variance_curve
 from .porter_thomas import unit_rows_test
 from .spacings import spacing_ratios, spacing_test
 from .spectra import spectrum
-from .tails import noise_exponent
 from .unfolding import half_window, unfold
 from .weights import Layer
 from .wording import uncounted
@@ -36,6 +35,8 @@ def analyse(layer, *, a: int = 15, biwhiten: bool = True, name: str | None = Non
     a : int
         Half window of the unfolding and of the broadened density, in levels on each side. Where that leaves fewer than 16
         spacings, it is `rmtlib.unfolding.half_window` of the number of levels: 15 from 77 levels on, 7 from 45, less below.
+        The null of the spacings is at hand for 15 and 7. For another window it is simulated once for every number of levels, and
+        kept: seconds for 100 levels, half a minute for 512, ten minutes for 4096.
     biwhiten : bool
         Say also what is left without the sizes of rows and columns, see `rmtlib.biwhiten`: two or three times as long.
     name : str, optional
@@ -105,7 +106,7 @@ def analyse(layer, *, a: int = 15, biwhiten: bool = True, name: str | None = Non
         total=total,
         alpha=alphas[0],
         alpha_biwhitened=alphas[1],
-        alpha_noise=None if alphas[0] is None else noise_exponent(W.shape),
+        alpha_noise=None if alphas[0] is None else layer_levels.exponent_of_noise(W.shape),
         departures=_departures(W, sparse, nu, vectors, noise, total),
         missing=missing,
         sparse=sparse,

@@ -21,13 +21,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import checks, gram, shrinkage, sinkhorn
-from .marchenko_pastur import fit_marchenko_pastur, fit_noise
+from .marchenko_pastur import fit_marchenko_pastur, fit_noise, middle_levels
 from .sinkhorn import BiwhitenError
 from .unfolding import half_window
 
 __all__ = ["BiwhitenError", "Biwhitened", "Sizes", "biwhiten", "find_sizes"]
 
-FEWEST_LEVELS = 16
 ROUNDS = 30
 SETTLED = 0.01  # root mean square of the last relative change of the sizes
 STRONGEST = 2.0  # the first round removes the levels within this factor of the largest, the second within its square
@@ -35,7 +34,6 @@ LEAST = 0.01  # of the average: estimates of the noise in a row that is nearly a
 FLOOR = 1 / 16  # of the total size, in units of the median: least size of the noise in a row or column
 MEMORY = 3  # rounds that the extrapolation remembers
 ROWS = 256  # treated at a time
-WINDOW = 0.1, 0.6  # share of the levels that the noise is estimated from where no curve can be fitted
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -203,10 +201,10 @@ def find_sizes(W, sizes: str = "noise", tol: float = 1e-6) -> Sizes:
     W = checks.matrix(W)
     checks.choice(sizes, "sizes", ("noise", "total"))
     tol = checks.positive(tol, "tol")
-    if sizes == "noise" and min(W.shape) < FEWEST_LEVELS:
+    if sizes == "noise" and min(W.shape) < checks.FEWEST_LEVELS:
         msg = (
-            f"W must have at least {FEWEST_LEVELS} levels for noise sizes, to tell noise from directions; got {min(W.shape)}: "
-            'sizes="total" needs no levels'
+            f"W must have at least {checks.FEWEST_LEVELS} levels for noise sizes, to tell noise from directions; "
+            f'got {min(W.shape)}: sizes="total" needs no levels'
         )
         raise BiwhitenError(msg)
     largest = max(-float(W.min()), float(W.max()))
@@ -272,7 +270,7 @@ def _noise(nu, n, m):
     try:
         fit = fit_marchenko_pastur(nu, (n, m), a=half_window(m))
     except ValueError:
-        noise = fit_noise(nu, (n, m), np.arange(int(WINDOW[0] * m), int(WINDOW[1] * m)))
+        noise = fit_noise(nu, (n, m), middle_levels(m))
         if noise.sigma <= 1e-6 * nu[-1]:
             msg = 'W has no noise to take sizes from: most of its levels are zero; use sizes="total"'
             raise BiwhitenError(msg) from None

@@ -9,11 +9,12 @@ from typing import TypeVar
 import numpy as np
 
 Chosen = TypeVar("Chosen")
+FEWEST_LEVELS = 16  # of a matrix in which noise can be told from directions
 
 
 def matrix(W, name: str = "W") -> np.ndarray:
     """A real, finite, two-dimensional array of at least 2 x 2, as float64 unless it is float32 already."""
-    W = np.asarray(W)
+    W = _unmasked(W, name)
     if W.ndim != 2:
         msg = f"{name} must be a two-dimensional matrix; got {W.ndim} dimension{'s' * (W.ndim != 1)}, shape {W.shape}"
         raise ValueError(msg)
@@ -34,7 +35,11 @@ def matrix(W, name: str = "W") -> np.ndarray:
 
 def levels(x, name: str, *, at_least: int = 2) -> np.ndarray:
     """A one-dimensional, finite, ascending float64 array of at least ``at_least`` levels."""
-    x = np.asarray(x, dtype=np.float64)
+    x = _unmasked(x, name)
+    if np.iscomplexobj(x):
+        msg = f"{name} must be real; got dtype {x.dtype}"
+        raise ValueError(msg)
+    x = x.astype(np.float64, copy=False)
     if x.ndim != 1:
         msg = f"{name} must be one-dimensional; got shape {x.shape}"
         raise ValueError(msg)
@@ -48,6 +53,16 @@ def levels(x, name: str, *, at_least: int = 2) -> np.ndarray:
         msg = f"{name} must be sorted in ascending order"
         raise ValueError(msg)
     return x
+
+
+def sides(shape) -> tuple[int, int]:
+    """Larger and smaller side of a matrix, from its shape in either order."""
+    try:
+        n, m = (integer(side, "shape", at_least=1) for side in sorted(shape, reverse=True))
+    except (TypeError, ValueError):
+        msg = f"shape must be the two whole numbers of rows and columns; got {shape!r}"
+        raise ValueError(msg) from None
+    return n, m
 
 
 def unfolded(xi, name: str = "xi", *, at_least: int = 2) -> np.ndarray:
@@ -70,6 +85,13 @@ def probabilities(pvalues) -> np.ndarray:
         msg = "pvalues must lie in [0, 1]; got nan or values outside"
         raise ValueError(msg)
     return pvalues
+
+
+def _unmasked(values, name: str) -> np.ndarray:
+    if isinstance(values, np.ma.MaskedArray):
+        msg = f"{name} must not be a masked array: a spectrum has no place for missing entries; fill it or leave them out first"
+        raise ValueError(msg)
+    return np.asarray(values)
 
 
 def positive(value, name: str) -> float:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .layer_comparison import ALIGNED, HIDDEN
 from .multiple import benjamini_hochberg
 
 __all__ = ["in_words"]
 
 LEVEL = 0.05
 NAMED = 3  # layers that the paragraph names
-ALIGNED = 0.05  # cosine from which on it speaks of it
-HIDDEN = 0.05  # share of unchanged entries from which on it speaks of the grid of numbers
 
 
 def in_words(table, left_out: Sequence[tuple[str, str]] = ()) -> str:

@@ -221,11 +221,11 @@ def filter_network(
     a = checks.integer(a, "a", at_least=1)
     weights = load_weights(model_or_weights, min_levels=min_levels, groups=groups, layout=layout)
     cuts = _cuts(weights, cut, layers)
-    rows = []
+    rows, tensors = [], {name: weights.tensor(name) for name in cuts}
 
     def changed():
         with tqdm(cuts, desc="layers", disable=not progress) as progressed:
-            for tensor, names in groupby(progressed, weights.tensor):
+            for tensor, names in groupby(progressed, tensors.get):
                 array = None
                 for name in names:
                     try:
@@ -281,6 +281,7 @@ def honest_gain(treatments, untreated) -> float:
         msg = "treatments must have at least one row; got none"
         raise ValueError(msg)
     halves = ("first_half", "second_half")
+    treatments = treatments.reset_index(drop=True)
     gains = [treatments.loc[treatments[chooser].idxmax(), judge] - untreated[judge] for chooser, judge in (halves, halves[::-1])]
     return float(np.mean(gains))
 

@@ -70,6 +70,20 @@ class FreeAddition(Law):
         """Predicted number of singular values above an edge; by default above ``noise_edge``."""
         return min(self.shape) * float(self.sf(self.noise_edge if edge is None else checks.positive(edge, "edge")))
 
+    def mean(self) -> float:
+        """Expectation value."""
+        return float(self._weights @ (self.nu[1:] + self.nu[:-1]) / 2)
+
+    def var(self) -> float:
+        """Variance."""
+        low, high = self.nu[:-1] - self.mean(), self.nu[1:] - self.mean()
+        return float(self._weights @ (low**2 + low * high + high**2) / 3)
+
+    @property
+    def _weights(self):
+        """Probability between neighbouring points, as ``cdf`` spreads it: evenly."""
+        return np.diff(self.probability)
+
     def support(self):
         return float(self.edges[0, 0]), float(self.edges[-1, 1])
 
@@ -135,10 +149,7 @@ def free_addition(nu_update, shape: tuple[int, int], sigma: float) -> FreeAdditi
     >>> round(planted.outliers(), 3), planted.edges[-1].round(1).tolist()
     (1.0, [9.6, 9.9])
     """
-    if np.shape(shape) != (2,):
-        msg = f"shape must be two numbers of rows and columns; got {shape!r}"
-        raise ValueError(msg)
-    n, m = (checks.integer(side, "shape", at_least=1) for side in sorted(shape, reverse=True))
+    n, m = checks.sides(shape)
     sigma = checks.positive(sigma, "sigma")
     given = checks.levels(nu_update, "nu_update", at_least=1)
     if given[0] < 0:

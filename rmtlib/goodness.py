@@ -18,7 +18,6 @@ from .marchenko_pastur import MarchenkoPasturFit, fit_noise
 __all__ = ["BulkTest", "OutlierRange", "bulk_null", "bulk_test", "outlier_range"]
 
 WINDOW = 0.1, 0.6
-FEWEST_LEVELS = 16
 THIRDS = (0.1, 0.35), (0.35, 0.6), (0.1, 0.6)
 LEVELS = 0.001, 0.01, 0.1
 
@@ -105,8 +104,8 @@ def bulk_test(nu, shape: tuple[int, int], *, outliers: tuple[int, int] = (0, 0))
     nu = _levels(nu, shape)
     below, above = (checks.integer(count, "outliers", at_least=0) for count in outliers)
     n, m = (side - below - above for side in (max(shape), min(shape)))
-    if m < FEWEST_LEVELS:
-        msg = f"nu must leave at least {FEWEST_LEVELS} levels without the outliers; got {m}"
+    if m < checks.FEWEST_LEVELS:
+        msg = f"nu must leave at least {checks.FEWEST_LEVELS} levels without the outliers; got {m}"
         raise ValueError(msg)
     inside = nu[below : len(nu) - above]
     sigma, window, deviation = bulk_deviation(inside, (n, m))
@@ -207,8 +206,8 @@ def outlier_range(nu, fit: MarchenkoPasturFit) -> OutlierRange:
     """
     nu = _levels(nu, fit.shape)
     m = len(nu)
-    if m < FEWEST_LEVELS:
-        msg = f"nu must hold at least {FEWEST_LEVELS} levels; got {m}"
+    if m < checks.FEWEST_LEVELS:
+        msg = f"nu must hold at least {checks.FEWEST_LEVELS} levels; got {m}"
         raise ValueError(msg)
     windows = [np.arange(int(low * m), int(np.ceil(high * m))) for low, high in THIRDS]
     counts = [fit_noise(nu, fit.shape, window, level=level).n_outliers for window in windows for level in LEVELS]

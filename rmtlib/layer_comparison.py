@@ -10,10 +10,9 @@ import numpy as np
 
 from . import checks, subspaces, updates
 from .biwhitening import BiwhitenError, biwhiten
-from .layer_levels import exponent, fitted_bulk
+from .layer_levels import exponent, exponent_of_noise, fitted_bulk
 from .spectra import Spectrum, spectrum, stable_rank
 from .subspaces import Intruders, Overlap
-from .tails import noise_exponent
 from .unfolding import half_window
 from .updates import Grid, UpdateRank
 from .wording import counted
@@ -154,7 +153,7 @@ class LayerComparison:
             What the update did, in one line.
         """
         found, sides = self.intruders, {"base": self.base, "tuned": self.tuned}
-        noise = noise_exponent(self.shape) if self.base.alpha is not None else None
+        noise = exponent_of_noise(self.shape) if self.base.alpha is not None else None
         return {
             "layer": self.name,
             "shape": self.shape,
@@ -226,8 +225,8 @@ def compare_layer(
     if W.shape != after.shape:
         msg = f"tuned must have the shape of base, {W.shape}; got {after.shape}"
         raise ValueError(msg)
-    if min(W.shape) < updates.FEWEST_LEVELS:
-        msg = f"base must have at least {updates.FEWEST_LEVELS} rows and columns; got shape {W.shape}"
+    if min(W.shape) < checks.FEWEST_LEVELS:
+        msg = f"base must have at least {checks.FEWEST_LEVELS} rows and columns; got shape {W.shape}"
         raise ValueError(msg)
     dtypes = (W.dtype.name, after.dtype.name) if dtypes is None else dtypes
     grids = (updates.grid(after),) if adapter else (updates.grid(W), updates.grid(after))

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from . import wording
-from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur, fit_noise
-from .tails import fit_power_law
+from . import checks, wording
+from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur, fit_noise, middle_levels
+from .tails import NoiseExponent, fit_power_law, noise_exponent
 
-FEWEST_LEVELS = 16
 FEWEST_UNFOLDED = 45
 FULL = 0.9  # of the levels are not zero: the others are a few dimensions that noise has lost, and no low rank
-WINDOW = 0.1, 0.6  # share of the levels that noise is estimated from where few levels allow no curve
 ALPHA_LEVELS = 64, 4096  # that `rmtlib.tails.noise_exponent` knows
 
 
@@ -31,9 +29,9 @@ def without_empty(W: np.ndarray, missing: dict[str, str]) -> np.ndarray:
                 f"{count} left out: {'it has' if count == 1 else 'they have'} no size and no part in a vector"
             )
     W = W[kept[0]][:, kept[1]] if any(empty.values()) else W
-    if min(W.shape) < FEWEST_LEVELS:
+    if min(W.shape) < checks.FEWEST_LEVELS:
         but = " without its empty rows and columns" if any(empty.values()) else ""
-        msg = f"W must have at least {FEWEST_LEVELS} levels to be analysed; got {min(W.shape)}{but}"
+        msg = f"W must have at least {checks.FEWEST_LEVELS} levels to be analysed; got {min(W.shape)}{but}"
         raise ValueError(msg)
     return W
 
@@ -41,7 +39,7 @@ def without_empty(W: np.ndarray, missing: dict[str, str]) -> np.ndarray:
 def is_full(rank: int, shape: tuple[int, int], missing: dict[str, str]) -> bool:
     """Whether the rank is so nearly full that noise of a slightly smaller shape is the null; what is zero is named."""
     m = min(shape)
-    if rank < FULL * m or rank < FEWEST_LEVELS:
+    if rank < FULL * m or rank < checks.FEWEST_LEVELS:
         missing[wording.NEED_FULL_RANK] = f"they need a full spectrum, and the matrix has rank {rank} of {m}"
         return False
     if rank < m:
@@ -62,7 +60,7 @@ def fitted_bulk(nu: np.ndarray, shape: tuple[int, int], a: int, missing: dict[st
             missing["bulk, outliers"] = str(error)
             return None
     missing["edges of the bulk"] = f"{m} levels do not bend down enough to fit them: those of noise are given"
-    noise = fit_noise(nu, shape, np.arange(int(WINDOW[0] * m), int(WINDOW[1] * m)))
+    noise = fit_noise(nu, shape, middle_levels(m))
     lower, upper = (noise.sigma * (np.sqrt(n) + sign * np.sqrt(m)) for sign in (-1, 1))
     fraction = 1 - (noise.n_outliers + noise.n_outliers_below) / m
     return MarchenkoPasturFit(
@@ -76,6 +74,11 @@ def fitted_bulk(nu: np.ndarray, shape: tuple[int, int], a: int, missing: dict[st
         method="noise",
         reflect=False,
     )
+
+
+def exponent_of_noise(shape: tuple[int, int]) -> NoiseExponent:
+    """`rmtlib.noise_exponent` of a shape, or of one with fewer levels that it is known for: a layer that lacks some has those."""
+    return noise_exponent((max(shape), min(*shape, ALPHA_LEVELS[1])))
 
 
 def exponent(nu: np.ndarray | None, missing: dict[str, str]) -> float | None:

@@ -29,6 +29,7 @@ QUANTILE = 2.0234492813801235  # tracy_widom.ppf(1 - LEVEL), known without the t
 TRACY_WIDOM = -1.2065335745820, 1.2680340580063  # its mean and standard deviation
 MISCOUNTED = 0.5  # levels, by which the count of few levels may be off as a whole
 FEW = 32
+FEWEST_FITTED = 10  # levels that a curve or sigma can be fitted to
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class MarchenkoPasturFit:
         """
         outside = self.n_outliers + self.n_outliers_below
         n, m = max(self.shape) - outside, min(self.shape) - outside
-        root, scale = _edge_and_scale(n, m)
+        root, scale = edge_and_scale(n, m)
         mean, _ = TRACY_WIDOM
         widened = ((largest / self.sigma) ** 2 - root**2) / scale
         return float(laws.tracy_widom.sf(mean + (widened - mean) / _widening(2 * self.sigma_error * root**2 / scale)))
@@ -258,6 +259,11 @@ class Noise:
     n_outliers_below: int
 
 
+def middle_levels(m: int) -> np.ndarray:
+    """Indices of the levels that sigma is taken from where no curve can be fitted: from a tenth of them to six tenths."""
+    return np.arange(int(0.1 * m), int(0.6 * m))
+
+
 def fit_noise(nu, shape: tuple[int, int], window, *, level: float = LEVEL) -> Noise:
     """Noise whose levels are those of a window, and the levels outside it, as `rmtlib.fit_marchenko_pastur` counts them.
 
@@ -295,12 +301,8 @@ def fit_noise(nu, shape: tuple[int, int], window, *, level: float = LEVEL) -> No
 
 
 def _singular_values(nu, shape):
-    nu = checks.levels(nu, "nu", at_least=10)
-    try:
-        n, m = (checks.integer(side, "shape", at_least=1) for side in sorted(shape, reverse=True))
-    except (TypeError, ValueError):
-        msg = f"shape must be the two whole numbers of rows and columns; got {shape!r}"
-        raise ValueError(msg) from None
+    nu = checks.levels(nu, "nu", at_least=FEWEST_FITTED)
+    n, m = checks.sides(shape)
     if len(nu) != m:
         msg = f"nu must hold all {m} singular values of a matrix of shape {tuple(shape)}; got {len(nu)}"
         raise ValueError(msg)
@@ -413,11 +415,11 @@ def _sigma_error(nu, density, m):
 
 def _upper_edge(n, m, quantile, error):
     """Quantile of the largest singular value of an n x m matrix of unit noise over a sigma that has this relative error."""
-    root, scale = _edge_and_scale(n, m)
+    root, scale = edge_and_scale(n, m)
     return np.sqrt(root**2 + _widened(quantile, 2 * error * root**2 / scale) * scale)
 
 
-def _edge_and_scale(n, m):
+def edge_and_scale(n, m):
     """Square root of the middle, and scale of the law of the largest squared singular value of unit noise."""
     root = np.sqrt(n - 1) + np.sqrt(m)
     return root, root * (1 / np.sqrt(n - 1) + 1 / np.sqrt(m)) ** (1 / 3)

@@ -128,7 +128,7 @@ def noise_singular_values(shape: tuple[int, int], rng) -> np.ndarray:
     ----------
     Dumitriu and Edelman, J. Math. Phys. 43, 5830 (2002).
     """
-    n, m = max(shape), min(shape)
+    n, m = checks.sides(shape)
     checks.integer(m, "min(shape)", at_least=2)
     rng = np.random.default_rng(rng)
     diagonal = rng.chisquare(n - np.arange(m))
@@ -325,7 +325,9 @@ def _read_table(name: str) -> tuple[np.ndarray, dict[str, tuple[np.ndarray, np.n
 def _cache_file(**key) -> Path:
     import pooch
 
-    digest = hashlib.sha256(repr(sorted(key.items())).encode()).hexdigest()[:16]
+    from . import __version__
+
+    digest = hashlib.sha256(repr((__version__, sorted(key.items()))).encode()).hexdigest()[:16]
     return Path(pooch.os_cache("rmtlib")) / "nulls" / f"spacings-{digest}.npy"
 
 

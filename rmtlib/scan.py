@@ -18,7 +18,6 @@ from .biwhitening import BiwhitenError
 from .layer_table import table_of_layers
 from .signal_to_noise import ratio_of_noise, signal_to_noise, spectrum_ratio
 from .spectra import spectrum, stable_rank
-from .tails import noise_exponent
 from .unfolding import half_window
 from .weights import Layer
 from .wording import counted, uncounted
@@ -155,7 +154,7 @@ def _row(name, layer, biwhiten):
     if (share := departures.zero_share(W)) >= departures.SPARSE:
         missing["edge"] = f"{share:.0%} of the entries are zero, so the edge of Gaussian noise is not theirs"
     alpha = layer_levels.exponent(nu, missing) if full else None
-    noise = noise_exponent(W.shape) if alpha is not None else None
+    noise = layer_levels.exponent_of_noise(W.shape) if alpha is not None else None
     everything = np.concatenate([np.zeros(min(shape) - len(nu)), nu])
     return {
         "layer": name,
@@ -205,6 +204,7 @@ def _without_sizes(W, missing):
     if nu is None:
         rows, columns = 1 / sizes.row_sizes, 1 / sizes.column_sizes
         nu = gram.decomposed(W, rows, columns).nu if len(rows) >= len(columns) else gram.decomposed(W.T, columns, rows).nu
+    nu = nu[nu > ZERO * nu[-1]]
     if not sizes.settled:
         missing["noise sizes"] = f"they did not settle in {sizes.iterations} rounds: noise and signal could not be told apart"
     bulk = layer_levels.fitted_bulk(nu, W.shape, half_window(len(nu)), {})

@@ -33,7 +33,7 @@ def lookup(name: str, shape: tuple[int, int]) -> np.ndarray:
         If the smaller side lies outside the table.
     """
     _, ratios, sizes, logs = _read(name)
-    n, m = max(shape), min(shape)
+    n, m = checks.sides(shape)
     m = checks.integer(m, "min(shape)", at_least=int(sizes[0]))
     if m > sizes[-1]:
         msg = f"min(shape) must be at most {sizes[-1]:.0f}, the end of the table; got {m}"

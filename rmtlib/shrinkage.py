@@ -125,7 +125,7 @@ def shrink_singular_values(nu, shape: tuple[int, int], *, sigma: float, kind: st
     """
     checks.choice(kind, "kind", SHRINKERS)
     scale = checks.positive(sigma, "sigma")
-    n, m = _sides(shape)
+    n, m = checks.sides(shape)
     scale *= np.sqrt(n)
     y, c = _scaled(np.divide(nu, scale), m / n)
     if kind == "inverse":
@@ -202,15 +202,6 @@ def decompose(W):
     largest = float(np.abs(W).max())
     found = spectra.by_gram(W, True) if 1e-100 < largest < 1e100 else None
     return spectra.by_svd(W, True) if found is None else found
-
-
-def _sides(shape):
-    try:
-        n, m = (checks.integer(side, "shape", at_least=1) for side in sorted(shape, reverse=True))
-    except (TypeError, ValueError):
-        msg = f"shape must be the two whole numbers of rows and columns; got {shape!r}"
-        raise ValueError(msg) from None
-    return n, m
 
 
 def _scaled(nu, c):

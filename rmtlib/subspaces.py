@@ -228,12 +228,16 @@ def _largest(A, X, count, *, left):
     """Vectors of the largest singular values as columns, by a block Krylov method on the right that starts from X."""
     basis, images = [X], [A @ X]
     for _ in range(STEPS):
-        Y = A.T @ images[-1]
-        for _ in range(2):
+        room = A.shape[1] - sum(Q.shape[1] for Q in basis)
+        if room == 0:
+            break
+        Y = (A.T @ images[-1])[:, :room]
+        for _ in range(2):  # what is left of a subspace that holds all of A already is rounding: it must be new all the same
             for Q in basis:
                 Y -= Q @ (Q.T @ Y)
-        basis.append(np.linalg.qr(Y)[0])
-        images.append(A @ basis[-1])
+            Y = np.linalg.qr(Y)[0]
+        basis.append(Y)
+        images.append(A @ Y)
     image = np.hstack(images)
     size = image.shape[1]
     values, R = scipy.linalg.eigh(image.T @ image, subset_by_index=(size - count, size - 1), check_finite=False, overwrite_a=True)

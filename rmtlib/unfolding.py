@@ -166,10 +166,10 @@ def _marchenko_pastur(nu, shape, sigma):
     if shape is None:
         msg = "shape of the matrix, (n_out, n_in), is needed by method='marchenko_pastur'; got None"
         raise ValueError(msg)
-    if len(shape) != 2 or min(shape) != len(nu):
+    n, m = checks.sides(shape)
+    if m != len(nu):
         msg = f"shape must be (n_out, n_in) of a matrix with as many singular values as nu, {len(nu)}; got {shape}"
         raise ValueError(msg)
-    m, n = sorted(shape)
     if sigma is None:
         middle = slice(m // 10, m - m // 10)
         quantiles = laws.marchenko_pastur(m / n).ppf((np.arange(m)[middle] + 0.5) / m)

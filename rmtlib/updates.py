@@ -14,8 +14,8 @@ import numpy as np
 
 from . import checks, departures, wording
 from .biwhitening import BiwhitenError, biwhiten
-from .layer_levels import FEWEST_LEVELS, WINDOW, fitted_bulk
-from .marchenko_pastur import fit_noise
+from .layer_levels import fitted_bulk
+from .marchenko_pastur import FEWEST_FITTED, edge_and_scale, fit_noise, middle_levels
 from .spectra import spectrum
 from .unfolding import half_window
 
@@ -194,7 +194,7 @@ def update_rank(D, *grids: Grid) -> UpdateRank:
         return UpdateRank(0, 1.0, 0.0, True, "unchanged")
     D = D[kept[0]][:, kept[1]]
     rows, columns = D.shape
-    if min(D.shape) < FEWEST_LEVELS:
+    if min(D.shape) < checks.FEWEST_LEVELS:
         words = f"only {rows} row{'s' * (rows > 1)} and {columns} column{'s' * (columns > 1)} changed, too few for a null"
         return UpdateRank(None, None, None, False, words)
     nu = _levels(D)
@@ -206,7 +206,7 @@ def _levels(D):
 
 
 def _exact(nu, shape):
-    if len(nu) > min(shape) / 2:
+    if len(nu) > min(shape) / 2 and len(nu) >= FEWEST_FITTED:
         return None
     return UpdateRank(len(nu), 0.0, 0.0, True, f"exactly rank {len(nu)}, without noise")
 
@@ -215,7 +215,7 @@ def _rounded(nu, shape, kept, grids):
     """The rank of an update whose noise is that of rounding, or None."""
     sums = [sum(part[k] for part in parts) for k, parts in zip(kept, _sums(grids), strict=True)]
     rounding = float(np.sqrt(np.sum(sums[0]) / np.prod(shape)))
-    noise = fit_noise(nu, (max(shape), len(nu)), np.arange(int(WINDOW[0] * len(nu)), int(WINDOW[1] * len(nu))))
+    noise = fit_noise(nu, (max(shape), len(nu)), middle_levels(len(nu)))
     if not noise.sigma <= ROUNDED * rounding:
         return None
     edge = MARGIN * edge_of_variances(*sums) * max(1.0, noise.sigma / rounding)
@@ -259,7 +259,5 @@ def level_pvalue(nu: float, sigma: float, shape: tuple[int, int]) -> float:
     """Probability that noise of a shape has a level as large as ``nu`` (Johnstone, Ann. Stat. 29, 295 (2001))."""
     from .laws import tracy_widom
 
-    n, m = max(shape), min(shape)
-    root = np.sqrt(n - 1) + np.sqrt(m)
-    scale = root * (1 / np.sqrt(n - 1) + 1 / np.sqrt(m)) ** (1 / 3)
+    root, scale = edge_and_scale(*checks.sides(shape))
     return float(tracy_widom.sf(((nu / sigma) ** 2 - root**2) / scale))

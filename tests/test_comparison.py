@@ -311,3 +311,17 @@ def test_what_a_step_lacks_is_named_with_the_step():
     assert sorted(found.left_out) == [("2: b", "only in base"), ("c", "only in base")]
     assert list(found.table["layer"]) == ["fc", "b", "fc"]
     assert list(found.layers) == ["fc"]
+
+
+@pytest.mark.parametrize("shape", [(60, 100), (40, 20), (100, 150), (300, 200)])
+def test_cosines_of_vectors_are_those_of_a_full_decomposition(shape):
+    W, D = ensembles.gaussian(shape, 0), 0.3 * ensembles.gaussian(shape, 1)
+    found = subspaces.intruders(W, D, rng=0)
+    base, tuned = (np.linalg.svd(X, full_matrices=False)[0] for X in (W, W + D))
+    exact = np.abs(base.T @ tuned[:, : len(found.cosines)]).max(axis=0)
+    np.testing.assert_allclose(found.cosines, exact, atol=0.005)
+
+
+def test_an_update_of_half_rank_is_exact_in_the_smallest_matrices():
+    found = updates.update_rank(ensembles.gaussian((16, 9), 0) @ ensembles.gaussian((9, 16), 1))
+    assert (found.rank, found.words) == (9, "exactly rank 9, without noise")

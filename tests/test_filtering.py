@@ -682,3 +682,20 @@ def test_treatments_that_do_nothing_have_no_honest_gain():
     assert abs(np.mean(gains)) < 3 * np.std(gains) / np.sqrt(200)
     with pytest.raises(ValueError, match="treatments must have at least one row; got none"):
         filtering.honest_gain(halves[:0], {"first_half": 0.5, "second_half": 0.5})
+
+
+def test_a_grouped_convolution_with_nan_is_passed_on_as_one_without_groups():
+    kernel = gaussian(64, 32, 3, 3)
+    kernel[0, 0, 0, 0] = np.nan
+    network = {"conv.weight": kernel, "fc.weight": gaussian(40, 32)}
+    found = filter_network(network, groups={"conv": 2}, **QUIET)
+    assert found.report["layer"].tolist() == ["fc"]
+    assert {skipped.name for skipped in found.skipped} == {"conv"}
+    np.testing.assert_array_equal(found.weights["conv.weight"], kernel)
+
+
+def test_the_honest_gain_does_not_depend_on_how_treatments_are_numbered():
+    table = pd.DataFrame({"first_half": [0.50, 0.58], "second_half": [0.57, 0.51]})
+    untreated = {"first_half": 0.5, "second_half": 0.5}
+    twice = pd.concat([table, table + 0.001])
+    assert filtering.honest_gain(twice, untreated) == filtering.honest_gain(twice.reset_index(drop=True), untreated)

@@ -154,8 +154,8 @@ def test_between_two_bands_there_is_nothing():
         (([], (5, 5), 1.0), "nu_update must hold at least 1 levels; got 0"),
         (([1.0, 2.0, 3.0], (5, 2), 1.0), r"nu_update must hold at most 2 levels, the smaller side of shape \(5, 2\); got 3"),
         (([1.0], (5, 5), 0.0), "sigma must be a finite number above 0; got 0.0"),
-        (([1.0], (5, 0), 1.0), "shape must be .*; got 0"),
-        (([1.0], (5,), 1.0), r"shape must be two numbers of rows and columns; got \(5,\)"),
+        (([1.0], (5, 0), 1.0), r"shape must be .*; got \(5, 0\)"),
+        (([1.0], (5,), 1.0), r"shape must be the two whole numbers of rows and columns; got \(5,\)"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
@@ -174,3 +174,10 @@ def test_no_level_is_lost_however_strong_or_weak_the_update(shape, size):
     law = free_addition(nu, shape, 1.0)
     assert np.trapezoid(law.density, law.nu) == pytest.approx(1, abs=5e-3)
     assert np.trapezoid(law.density * law.nu**2, law.nu) == pytest.approx(max(shape) + np.sum(nu**2) / m, rel=5e-3)
+
+
+@pytest.mark.parametrize(("nu_update", "shape"), [([0.0], (900, 400)), ([900.0], (900, 400)), ([5.0, 900.0], (400, 400))])
+def test_mean_and_variance_are_those_of_the_levels_however_far_out_some_are(nu_update, shape):
+    law = free_addition(nu_update, shape, 0.1)
+    assert law.mean() == pytest.approx(law.levels.mean(), rel=1e-3)
+    assert law.var() == pytest.approx(law.levels.var(), rel=1e-3)

@@ -237,3 +237,16 @@ def test_half_precision_is_scanned_as_the_numbers_that_it_holds(network, tmp_pat
     assert [path.name for path in files] == ["scan.csv", "scan.json"]
     expected = [levels(tensor)[-1] for name, tensor in sorted(halves.items()) if tensor.ndim == 2]
     np.testing.assert_allclose(sorted(table["largest"]), sorted(expected), rtol=1e-9)
+
+
+@pytest.mark.parametrize("dependent", ["centred rows", "ten columns"])
+def test_sizes_of_a_layer_without_full_rank_are_taken_out_as_the_analysis_does(dependent):
+    W = ensembles.gaussian((300, 150), 0)
+    if dependent == "centred rows":
+        W -= W.mean(axis=1, keepdims=True)
+    else:
+        W[:, :10] = W[:, 10:60] @ ensembles.gaussian((50, 10), 1)
+    row, whole = rmtlib.scan({"fc": W}, progress=False).iloc[0], rmtlib.analyse(W).biwhitened
+    assert row["rank"] < 150
+    assert row["outliers_below_biwhitened"] == whole.bulk.n_outliers_below
+    assert row["outliers_biwhitened"] == whole.bulk.n_outliers

@@ -211,6 +211,7 @@ def test_matrices_without_a_spectrum_are_refused(W, message, vectors, exact):
     [
         (np.ones(4), "W must be a two-dimensional matrix; got 1 dimension"),
         (np.ones((1, 5)), "W must have at least two rows and two columns"),
+        (np.ma.masked_array(np.eye(3), np.eye(3) == 0), "W must not be a masked array: .* fill it or leave them out first"),
         (np.arange(6).reshape(2, 3), "W must hold real floating-point numbers; got dtype int64"),
         (np.array([[1.0, np.nan], [0.0, 1.0]]), "W must be finite; 1 of 4 entries"),
     ],

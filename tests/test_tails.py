@@ -243,3 +243,15 @@ def test_the_exponent_of_noise_does_not_depend_on_the_order_of_the_sides():
 def test_shapes_beyond_the_table_of_exponents_are_refused(shape, message):
     with pytest.raises(ValueError, match=message):
         tails.noise_exponent(shape)
+
+
+def test_a_sample_of_which_hardly_any_level_is_above_zero_is_tested_all_the_same():
+    x = np.sort(np.concatenate([np.zeros(450), 1 + np.random.default_rng(0).pareto(2.0, 52)]))
+    assert 0 < power_law_test(x, rng=0, draws=20, progress=False).pvalue <= 1
+
+
+def test_advice_for_equal_levels_can_be_followed():
+    with pytest.raises(ValueError, match="there is no tail to measure; use a larger k"):
+        hill([1.0, 2.0, 2.0, 2.0], 2)
+    with pytest.raises(ValueError, match="there is no tail to measure$"):
+        hill([2.0, 2.0, 2.0, 2.0], 3)

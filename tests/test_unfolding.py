@@ -156,6 +156,12 @@ def test_polynomial_and_exact_law_agree_on_noise(n):
         (np.arange(100.0), {"method": "marchenko_pastur"}, r"shape of the matrix, \(n_out, n_in\), is needed"),
         (np.arange(100.0), {"method": "marchenko_pastur", "shape": (200, 101)}, r"singular values as nu, 100; got \(200, 101\)"),
         (np.arange(100.0), {"method": "marchenko_pastur", "shape": (100, 100), "sigma": 0}, "sigma must be a finite number"),
+        (
+            np.arange(100.0),
+            {"method": "marchenko_pastur", "shape": 100},
+            "shape must be the two whole numbers of rows and columns",
+        ),
+        (np.arange(100.0), {"method": "marchenko_pastur", "shape": (100, 150.5)}, r"shape must be .*; got \(100, 150.5\)"),
         (np.arange(100.0), {"method": "spline"}, "method must be one of 'broadened', .*; got 'spline'"),
         (np.arange(100.0), {"edges": "mirror"}, "edges must be one of 'drop', 'keep'; got 'mirror'"),
         (np.arange(100.0), {"a": 0}, "a must be an integer of at least 1; got 0"),
@@ -164,6 +170,8 @@ def test_polynomial_and_exact_law_agree_on_noise(n):
         (np.arange(100.0)[::-1], {}, "nu must be sorted in ascending order"),
         (np.full(100, np.nan), {}, "nu must be finite"),
         (np.eye(3), {}, "nu must be one-dimensional"),
+        (np.arange(100) * 1j, {}, "nu must be real; got dtype complex128"),
+        (np.ma.masked_array(np.arange(100.0), np.arange(100) == 7), {}, "nu must not be a masked array"),
     ],
 )
 def test_bad_input_is_named(nu, options, message):
