@@ -17,7 +17,7 @@ from .weights.origin import Origin
 __all__ = ["Pair", "Pairs", "Steps", "StepsOrigin", "checkpoints", "pair_layers"]
 
 WRAPPED = re.compile(r"^(module\.|_orig_mod\.|base_model\.model\.|lora_(unet|te\d?|transformer)_)+")
-ADAPTER = re.compile(r"\.lora(\.\w+)?$")
+ADAPTER = re.compile(r"\.lora(\.\w+)?(?=(#\d+)?$)")
 NUMBERED = re.compile(r"(\d+)\D*$")
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npz", ".keras", ".h5", ".msgpack")
 
@@ -216,7 +216,8 @@ def pair_layers(base: Weights, tuned: Weights, layers: str | None = None) -> Pai
     Notes
     -----
     Names are compared without what wrappers put in front of them (``module.``, ``_orig_mod.``, PEFT's ``base_model.model.``) and
-    for adapters without what differs between packages: ``.`` and ``_`` are the same.
+    for adapters without what differs between packages: ``.`` and ``_`` are the same. An adapter of torch's attention is one of
+    its ``in_proj_weight``.
     """
     if _adapters(base):
         msg = "base is an adapter, an update without its network: give the network as base and the adapter as tuned"
@@ -226,7 +227,9 @@ def pair_layers(base: Weights, tuned: Weights, layers: str | None = None) -> Pai
     adapters, pairs, left_out = _adapters(tuned), {}, []
     for name in chosen:
         key = WRAPPED.sub("", ADAPTER.sub("", name) if name in adapters else name)
-        found = plain.get(key) or (flat.get(_flat(key)) if name in adapters else None)
+        found = plain.get(key)
+        if found is None and name in adapters:
+            found = flat.get(_flat(key)) or plain.get(f"{key}.in_proj_weight")
         if found is None:
             left_out.append((name, "only in tuned"))
         elif base.shapes[found] != tuned.shapes[name]:

@@ -38,6 +38,7 @@ QUANTISED = (  # one of each layout of tests/reference/quantised
         "gptq_3",
     ),
     *("hqq_3", "mlx_affine_3", "mlx_nvfp4_4", "quanto_qint4", "quanto_qint8"),
+    *("modelopt_int4_awq", "torchao_int4", "torchao_mxfp8"),
 )
 SECONDS = 5
 MEMORY = 200 * 10**6  # and ten times the file's size

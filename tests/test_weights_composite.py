@@ -212,7 +212,7 @@ def test_adapters_that_are_no_products_are_reasons():
 def test_a_pair_for_a_stack_of_experts_is_not_the_sum_of_their_products(tmp_path):
     """PEFT keeps the factors of all experts below one another: B A would add the updates of all."""
     pair = {"experts.lora_A.weight": gaussian(8, 30), "experts.lora_B.weight": gaussian(20, 8)}
-    folder = adapter(tmp_path / "a", pair, {"r": 4, "lora_alpha": 4, "target_parameters": ["experts.down_proj"]})
+    folder = adapter(tmp_path / "a", pair, {"r": 4, "lora_alpha": 4})
     assert "has the rank 8 where its configuration says 4" in reasons(folder)["experts.lora_A"]
     for pattern, text in (({"experts": 8}, "alpha / r times B A"), ({"e.*s": 8}, "LoRA")):
         folder = adapter(tmp_path / "a", pair, {"r": 4, "lora_alpha": 4, "rank_pattern": pattern})
@@ -385,12 +385,124 @@ PRODUCTS = np.load(REFERENCE / "products.npz")
 
 @pytest.mark.parametrize("name", sorted(set(PRODUCTS.files) - {"x"}))
 def test_a_layer_that_its_package_quantised_gives_the_package_s_own_product(name):
-    layer = only(REFERENCE / name)
+    folder, _, of_network = name.partition("/")
+    weights = load_weights(REFERENCE / folder, min_levels=2)
+    layer = weights[of_network or "fc"]
     x = PRODUCTS["x"][:, : layer.matrix.shape[1]]
     # llm-compressor dequantises NVFP4 in bfloat16.
     np.testing.assert_allclose(x @ layer.matrix.T, PRODUCTS[name], atol=2e-3 if "nvfp4_pack" in name else 1e-5)
-    assert layer.name == "fc"
+    assert len(weights) == (9 if of_network else 1)
     assert "quantised, " in layer.ground
+
+
+@pytest.mark.parametrize("name", ["awq", "gptq_v1"])
+def test_of_a_network_that_a_package_quantised_every_layer_between_its_ends_is_dequantised(name):
+    weights = load_weights(REFERENCE / name, min_levels=2)
+    whole = {layer for layer, found in weights.items() if "quantised" not in found.ground}
+    assert whole == {"model.embed_tokens", "lm_head"}
+    assert {skipped.reason.partition(" of ")[0] for skipped in weights.skipped} == {"normalisation vector", "part"}
+
+
+def test_every_folder_of_the_reference_has_a_product_or_a_reason():
+    read = {name.partition("/")[0] for name in PRODUCTS.files} - {"x"}
+    assert {path.name for path in REFERENCE.iterdir() if path.is_dir()} == read | {"awq_gemv", "torchao_pickle"}
+
+
+def test_a_layer_of_awq_that_has_the_shapes_of_one_of_gptq_is_a_reason():
+    [reason] = set(reasons(REFERENCE / "awq_gemv").values())
+    assert "AWQ's qweight (16, 32) and scales (16, 32) of the version gemv (its layout is not among those" in reason
+
+
+def test_torchao_s_tensors_in_a_pickle_are_refused_with_the_way_to_write_them():
+    with pytest.raises(ValueError, match=r"of which nothing was run \(torchao.quantization.Int8Tensor\).*model.save_pretrained"):
+        load_weights(REFERENCE / "torchao_pickle")
+
+
+def test_without_its_header_a_layer_of_torchao_is_one_reason():
+    for name in ("torchao_int8", "torchao_int4", "torchao_mxfp8"):
+        found = reasons(without(name))
+        assert found.pop("fc.bias") == "bias vector"
+        [reason] = set(found.values())
+        assert "torchao's weight" in reason
+        assert "whose type the header of the file does not tell" in reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "told", "change", "text"),
+    [
+        (
+            "Int4TilePackedTo4dTensor",
+            {},
+            {},
+            "torchao's Int4TilePackedTo4dTensor int8 (16, 64) with scale, zero_point (its layout",
+        ),
+        ("Int8Tensor", {"block_size": [3, 64]}, {}, "(its layout is not among those that are read"),
+        ("Int8Tensor", {"block_size": [1, -64]}, {}, "(its layout is not among those that are read"),
+        ("Int8Tensor", {"block_size": 64}, {}, "(its layout is not among those that are read"),
+        ("Int8Tensor", {}, {"fc._weight_zero_point": torch.zeros(3, dtype=torch.int8)}, "(its layout is not among those"),
+        ("Int8Tensor", {}, {"fc._weight_scale": torch.ones(2)}, "(its layout is not among those that are read"),
+        ("Int4Tensor", {}, {}, "(its layout is not among those that are read"),
+        ("NVFP4Tensor", {"block_size": 16}, {}, "(its layout is not among those that are read"),
+        ("Int8Tensor", {}, {"fc._weight_act_pre_scale": torch.ones(5)}, "of (5,) (its layout is not among those that are read"),
+    ],
+)
+def test_a_layer_of_torchao_that_does_not_fit_what_its_header_says_is_one_reason(kind, told, change, text, tmp_path):
+    header = {"_type": kind, "_data": {"block_size": [1, 64]} | told}
+    tensors = load_file(REFERENCE / "torchao_int8" / "model.safetensors") | change
+    save_file(tensors, tmp_path / "model.safetensors", {"fc.weight": json.dumps(header)})
+    found = reasons(tmp_path / "model.safetensors")
+    del found["fc.bias"]
+    [reason] = set(found.values())
+    assert text in reason
+
+
+def test_scales_in_the_order_of_tensor_cores_are_those_of_their_rows_and_columns(tmp_path):
+    """Tiles of 128 rows and 4 columns, one after another; in a tile, row r and column c lie at 16 (r % 32) + 4 (r // 32) + c."""
+    rng = np.random.default_rng(0)
+    n_out, n_in, tiles = 200, 192, (2, 2)
+    powers, q = rng.integers(120, 130, (n_out, n_in // 32)).astype(np.uint8), rng.integers(0, 120, (n_out, n_in)).astype(np.uint8)
+    laid = np.zeros(512 * tiles[0] * tiles[1], np.uint8)
+    for r, c in np.ndindex(powers.shape):
+        laid[512 * (r // 128 * tiles[1] + c // 4) + 16 * (r % 32) + 4 * (r % 128 // 32) + c % 4] = powers[r, c]
+    tensors = {
+        "fc._weight_qdata": torch.from_numpy(q).view(torch.float8_e4m3fn),
+        "fc._weight_scale": torch.from_numpy(laid.reshape(64, 32)).view(torch.float8_e8m0fnu),
+    }
+    told = json.dumps({"_type": "MXTensor", "_data": {"block_size": 32, "is_swizzled_scales": True}})
+    save_file(tensors, tmp_path / "a.safetensors", {"fc.weight": told})
+    expected = tensors["fc._weight_qdata"].float().numpy() * np.repeat(2.0 ** (powers.astype(int) - 127), 32, axis=1)
+    np.testing.assert_array_equal(only(tmp_path / "a.safetensors").matrix, expected)
+
+
+def test_inputs_that_are_scaled_first_are_part_of_the_weight_that_acts(tmp_path):
+    before = torch.rand(64) + 0.5
+    tensors = load_file(REFERENCE / "torchao_int8" / "model.safetensors")
+    told = json.dumps({"_type": "Int8Tensor", "_data": {"block_size": [1, 64]}})
+    save_file(tensors | {"fc._weight_act_pre_scale": before}, tmp_path / "a.safetensors", {"fc.weight": told})
+    x = PRODUCTS["x"][:, :64]
+    y = (x / before.numpy()) @ only(tmp_path / "a.safetensors").matrix.T
+    np.testing.assert_allclose(y, PRODUCTS["torchao_int8"], atol=1e-5)
+
+
+def test_what_modelopt_wrote_is_told_by_either_of_its_configurations_and_its_parts_belong_together(tmp_path):
+    folder = REFERENCE / "modelopt_int4_awq"
+    tensors, options = load_file(folder / "model.safetensors"), json.loads((folder / "config.json").read_text())
+    told = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": options["quantization_config"]["quant_algo"]}}
+    path = stored(tmp_path, tensors, hf_quant_config=told)
+    np.testing.assert_allclose(PRODUCTS["x"][:, :64] @ only(path).matrix.T, PRODUCTS["modelopt_int4_awq"], atol=1e-5)
+    for change, text in (
+        ({"fc.pre_quant_scale": torch.ones(5)}, "(16, 64) whose inputs are scaled by float32 (5,)"),
+        ({"fc.weight_scale": torch.ones(16, 5)}, "uint8 (8, 64) with"),
+        (
+            {"fc.svdquant_lora_a": torch.ones(4, 64), "fc.svdquant_lora_b": torch.ones(16, 4)},
+            "beside the low-rank part of SVDQuant",
+        ),
+    ):
+        found = reasons(stored(tmp_path, tensors | change, hf_quant_config=told))
+        assert found.pop("fc.bias") == "bias vector"
+        [reason] = set(found.values())
+        assert text in reason
+    assert "its layout is not among those" in reasons(tensors)["fc"]
 
 
 def without(name, *left_out):

@@ -20,7 +20,7 @@ from . import builders, fuzz_weights
 from .builders import gaussian
 from .fuzz_weights import KINDS, copy_of, damaged, try_copy
 
-FORMATS = 25
+FORMATS = 28
 
 
 @pytest.fixture(scope="module")

@@ -265,10 +265,10 @@ def load_weights(
     one it was.
 
     What several tensors make together is given as one layer: weight norm, spectral norm, the product of a LoRA pair (named
-    ``layer.lora``, times alpha / r where the source tells alpha), quantised weights whose layout is public
-    (`rmtlib.weights.quantised`). Half precision is converted to float32, exactly; other integers and plain 8-bit floats are
-    skipped by name, and so are scales and zero points. An embedding that a file stores twice, as its tied output layer, is one
-    layer: names and shapes choose what is compared, byte by byte.
+    ``layer.lora``, times alpha / r where the source tells alpha; ``#0``, ``#1``, ... for a stack of experts), quantised weights
+    whose layout is public (`rmtlib.weights.quantised`). Half precision is converted to float32, exactly; other integers and
+    plain 8-bit floats are skipped by name, and so are scales and zero points. An embedding that a file stores twice, as its
+    tied output layer, is one layer: names and shapes choose what is compared, byte by byte.
 
     No code of a file is run: pickles are opened by torch's loader of tensors alone, of TorchScript and exported programs the
     arrays are read, of Keras' configurations the names of classes. A file may ask for ten times its size and 100 MB of memory,

@@ -1,6 +1,8 @@
 """What several tensors make together: normed weights and the products of adapters, each a tensor of its own afterwards.
 
 The tensors of which another is made do not give layers themselves; what a file lacks to make it is said in one reason for all.
+A LoRA pair is read where its product is what the adapter adds to a weight. Where it is not (DoRA, PiSSA and other starts that
+change the base, KaSA, BD-LoRA), and for the other kinds of PEFT, the reason says to merge the adapter first.
 """
 
 from __future__ import annotations

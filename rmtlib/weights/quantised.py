@@ -4,6 +4,7 @@
 layout                     tensors of a layer                                                                weight
 =========================  ================================================================================  =====================
 GPTQ                       ``qweight`` (in b / 32, out), ``scales``, ``qzeros``, ``g_idx``; 2, 3, 4, 8 bits  scale (q - zero - 1)
+GPTQ, format gptq_v2       the same, the format told by the configuration                                    scale (q - zero)
 AWQ                        ``qweight`` (in, out b / 32), ``scales``, ``qzeros``                              scale (q - zero)
 MLX                        ``weight`` (out, in b / 32), ``scales``, ``biases``, the configuration            scale q + bias
 MLX's mxfp4, mxfp8, nvfp4  ``weight``, ``scales``, the configuration                                         scale map[q]
@@ -12,12 +13,17 @@ int8                       ``weight``, ``weight_scale`` (and ``weight_zero_point
 compressed tensors         ``weight_packed`` (out, in b / 32), ``weight_scale``, ``weight_shape``            scale (q - 2^(b - 1))
 NVFP4 of llm-compressor    ``weight_packed`` (out, in / 2), ``weight_scale``, ``weight_global_scale``        scale / global map[q]
 NVFP4 of ModelOpt          ``weight`` (out, in / 2), ``weight_scale``, ``weight_scale_2``                    scale scale_2 map[q]
+INT4 of ModelOpt           ``weight`` (out / 2, in), ``weight_scale``, the configuration                     scale q
+any of ModelOpt            these and ``pre_quant_scale``, by which it multiplies the inputs                  weight diag(pre)
 MXFP4                      ``weight_packed`` or ``weight``, ``weight_scale``; ``*_blocks``, ``*_scales``     2^(s - 127) map[q]
 bitsandbytes 4 bit         ``weight``, ``weight.absmax``, ``weight.quant_map``, ``weight.quant_state``       absmax map[q]
 BitNet                     ``weight`` (out / 4, in), ``weight_scale``, the configuration                     scale (q - 1)
 HQQ                        ``W_q``, ``scale``, ``zero``, ``shape``, ``axis``, ``packing``                    scale (q - zero)
 quanto                     ``weight._data``, ``weight._scale``                                               scale q
 quanto 2, 4 bit            ``weight._data._data``, ``weight._scale``, ``weight._shift``, a bias              scale q - shift
+torchao                    ``_weight_qdata``, ``_weight_scale`` and what the header tells of them            scale (q - zero)
+torchao's Int4Tensor       ``_weight_qdata`` (out, in / 2), ``_weight_scale``, ``_weight_zero_point``        scale q + zero
+torchao's NVFP4, MX        ``_weight_qdata``, ``_weight_scale``, also in the order of tensor cores           scale map[q]
 ONNX                       integers, scale and zero point of DequantizeLinear                                scale (q - zero)
 =========================  ================================================================================  =====================
 """
@@ -29,10 +35,11 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
 
-from .made import UNREAD, made_tensor
-from .quantised_floats import as_scale, bitnet, bitsandbytes, four_bit_floats, pairs, scaled
+from .made import UNREAD, as_float32, made_tensor
+from .quantised_floats import as_scale, bitnet, bitsandbytes, four_bit_floats, int4, pairs, scaled
 from .quantised_onnx import dequantise_onnx
 from .quantised_packages import hqq, quanto
+from .quantised_torchao import torchao
 from .quantised_words import compressed, gptq_or_awq, mlx
 from .tensors import FLOATS, Owner, Tensor
 
@@ -43,6 +50,7 @@ ROLES = (
     *("weight.nested_quant_map", "weight.nested_absmax", "weight.quant_map", "weight.absmax"),
     *("weight_global_scale", "weight_scale_inv", "weight_zero_point", "weight_packed", "weight_shape", "weight_scale"),
     *("weight_g_idx", "weight_scale_2", "weight_format", "weight.SCB", "input_scale", "input_zero_point", "input_global_scale"),
+    *("pre_quant_scale", *(f"{part}svdquant_lora_{x}" for part in ("", "weight_quantizer._") for x in "ab")),
     *("output_scale", "k_scale", "v_scale", "zero_point", "qweight", "qzeros", "scales", "biases", "g_idx", "scale", "SCB"),
     *("zeros", "absmax", "weight"),
 )
@@ -54,7 +62,7 @@ NUMBERS_OF_SCALES = re.compile(
 CODES = re.compile(
     r"^(?P<layer>.*)[./](codes|Qidxs|indices|W_q|qweight|q_weight|trellis|\w*qdata|weight(_packed)?|_data)$", re.DOTALL
 )
-RULES = (gptq_or_awq, mlx, bitnet, bitsandbytes, four_bit_floats, compressed, scaled)
+RULES = (gptq_or_awq, mlx, bitnet, bitsandbytes, four_bit_floats, int4, compressed, scaled)
 
 
 def dequantise(tensors: list[Tensor], config: Mapping) -> list[Tensor]:
@@ -88,6 +96,8 @@ def dequantise(tensors: list[Tensor], config: Mapping) -> list[Tensor]:
             changed |= hqq(name[:-4], known)
         elif name.endswith("._data"):
             changed |= quanto(name, known)
+        elif name.endswith("_qdata"):
+            changed |= torchao(name, known)
     result = [changed.get(tensor.name, tensor) for tensor in tensors]
     coded = {match["layer"] for tensor in result if "int" in tensor.dtype and (match := CODES.match(tensor.name))}
     return [_beside_codes(_no_scale(tensor), coded) for tensor in result]
@@ -119,6 +129,10 @@ def _layer(layer: str, members: dict[str, Tensor], config: Mapping) -> dict[str,
         made = rule(weight, extra, config)
         if made is None:
             continue
+        if any("svdquant" in role for role in extra):
+            made = f"{weight.dtype} {weight.shape} beside the low-rank part of SVDQuant {UNREAD}"
+        elif "pre_quant_scale" in extra and not isinstance(made, str):
+            made = _of_scaled_inputs(made, extra["pre_quant_scale"])
         if isinstance(made, str):
             reason = f"quantised: {made}"
             break
@@ -131,6 +145,14 @@ def _layer(layer: str, members: dict[str, Tensor], config: Mapping) -> dict[str,
     else:
         reason = f"quantised: {weight.dtype} {weight.shape} with {', '.join(extra)} {UNREAD}"
     return {tensor.name: replace(tensor, skip=tensor.skip or reason) for tensor in members.values()}
+
+
+def _of_scaled_inputs(made, before: Tensor):
+    """The weight that acts on inputs as they are, where a package scales them before it multiplies."""
+    shape, how, compute = made
+    if len(shape) != 2 or before.size != shape[1] or before.dtype not in FLOATS:
+        return f"{shape} whose inputs are scaled by {before.dtype} {before.shape} {UNREAD}"
+    return shape, how, lambda arrays: compute(arrays) * as_float32(before, arrays["pre_quant_scale"]).ravel()
 
 
 def _mxfp4(layer: str, blocks: Tensor, scales: Tensor) -> dict[str, Tensor]:

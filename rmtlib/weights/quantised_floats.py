@@ -10,7 +10,7 @@ import numpy as np
 from .made import UNREAD, as_float32
 from .tensors import FLOATS, Tensor, WeightsError, as_floats, read_stored
 
-__all__ = ["as_scale", "bitnet", "bitsandbytes", "four_bit_floats", "pairs", "scaled"]
+__all__ = ["as_scale", "bitnet", "bitsandbytes", "four_bit_floats", "int4", "pairs", "scaled"]
 
 E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 POWERS = "float8_e8m0"
@@ -36,10 +36,11 @@ def four_bit_floats(weight, extra, config):
     divides = weight.name.endswith("weight_packed")
     if not divides:
         outer, role = extra.get("weight_scale_2"), "weight_scale_2"
-    if scale.dtype.startswith("float8_e4m3") and n_in % 16 == 0 and scale.shape == (n_out, n_in // 16):
+    nvfp4 = [block for block in (16, 32) if n_in % block == 0 and scale.shape == (n_out, n_in // block)]
+    if scale.dtype.startswith("float8_e4m3") and nvfp4:
         if outer is None or outer.size != 1 or outer.dtype not in FLOATS:
             return f"NVFP4 {weight.shape} without its {role}, the scale of all"
-        how, block = "NVFP4", 16
+        how, block = "NVFP4", nvfp4[0]
     elif scale.dtype.startswith(("uint8", POWERS)) and n_in % 32 == 0 and scale.shape == (n_out, n_in // 32) and outer is None:
         how, block = "MXFP4", 32
     else:
@@ -53,6 +54,23 @@ def four_bit_floats(weight, extra, config):
         return (pairs(arrays["weight"]).reshape(n_out, -1, block) * factor[:, :, None]).reshape(n_out, n_in)
 
     return (n_out, n_in), how, compute
+
+
+def int4(weight, extra, config):
+    """ModelOpt's signed integers of 4 bits: those of two outputs in a byte, the first one in the low half."""
+    scale, options = extra.get("weight_scale"), config.get("quantization_config")
+    modelopt = isinstance(options, Mapping) and options.get("quant_method") == "modelopt"
+    if weight.dtype != "uint8" or len(weight.shape) != 2 or scale is None or scale.dtype not in FLOATS or not modelopt:
+        return None
+    n_out, n_in = 2 * weight.shape[0], weight.shape[1]
+    if len(scale.shape) != 2 or scale.shape[0] != n_out or scale.shape[1] < 1 or n_in % scale.shape[1]:
+        return None
+
+    def compute(arrays):
+        q = np.stack([arrays["weight"] & 15, arrays["weight"] >> 4], axis=1).astype(np.int8).reshape(n_out, scale.shape[1], -1)
+        return ((q - 16 * (q > 7)) * as_float32(scale, arrays["weight_scale"])[:, :, None]).reshape(n_out, n_in)
+
+    return (n_out, n_in), "INT4 of ModelOpt", compute
 
 
 def bitnet(weight, extra, config):
@@ -133,7 +151,7 @@ def scaled(weight, extra, config):
     n_out, n_in = weight.shape
 
     def spread(array):
-        array = array.reshape(-1, 1) if array.ndim < 2 else array
+        array = array.reshape(-1, 1) if array.ndim < 2 else array.reshape(array.shape[0], -1)
         return np.repeat(np.repeat(array, blocks[0], axis=0)[:n_out], blocks[1], axis=1)[:, :n_in]
 
     def compute(arrays):
@@ -152,6 +170,9 @@ def _block(shape, scales, config):
         return shape
     if len(scales) == 1 or scales[1:] == (1,):
         return (1, shape[1]) if scales[0] == shape[0] else None
+    if len(scales) == 4 and scales[1] == scales[3] == 1 and 0 not in scales:  # ModelOpt's, which keeps the axes of its blocks
+        block = shape[0] // scales[0], shape[1] // scales[2]
+        return block if (block[0] * scales[0], block[1] * scales[2]) == shape else _block(shape, (scales[0], scales[2]), config)
     if len(scales) != 2:
         return None
     options = config.get("quantization_config") if isinstance(config.get("quantization_config"), Mapping) else {}

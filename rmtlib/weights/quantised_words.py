@@ -44,7 +44,7 @@ def gptq_or_awq(weight, extra, config):
     if scales is None or len(weight.shape) != 2 or len(scales.shape) != 2:
         return f"qweight {weight.shape} without scales"
     options = _options(config, "quantization_config")
-    if weight.shape[1] == scales.shape[1]:  # GPTQ packs along the inputs
+    if weight.shape[1] == scales.shape[1] and options.get("quant_method") != "awq":  # GPTQ packs along the inputs
         return _gptq(weight, scales, zeros, extra.get("g_idx"), options)
     return _awq(weight, scales, zeros, options)
 
@@ -72,7 +72,6 @@ def _gptq(weight, scales, zeros, indices, options):
         return f"GPTQ whose {mine} do not fit {n_in} inputs"
     if zeros is not None and zeros.shape != (group_count, n_out * bits // 32):
         return f"GPTQ whose qzeros {zeros.shape} do not fit {mine}"
-    first = 0 if written == "gptq_v2" else 1
 
     def compute(arrays):
         q = _unpacked(arrays["weight"], bits, 0)
@@ -81,19 +80,31 @@ def _gptq(weight, scales, zeros, indices, options):
             msg = "its g_idx points outside its groups"
             raise WeightsError(msg)
         middle = np.full((group_count, n_out), 2 ** (bits - 1))
-        zero = middle if zeros is None else _unpacked(arrays["qzeros"], bits, 1) + first
+        zero = middle if zeros is None else _zeros(arrays["qzeros"], bits, written)
         scale = as_float32(scales, arrays["scales"])
         return (scale[groups] * (q - zero[groups])).T
 
     return (n_out, n_in), f"GPTQ of {bits} bits", compute
 
 
+def _zeros(words: np.ndarray, bits: int, written: str) -> np.ndarray:
+    """Zero points, of which the first format keeps one less; a zero point of 0 then borrows from those above it in its word."""
+    if written == "gptq":
+        if 32 % bits:
+            return (_unpacked(words, bits, 1) + 1) % 2**bits
+        words = words.view(np.uint32) + np.uint32(sum(1 << shift for shift in range(0, 32, bits)))
+    return _unpacked(words, bits, 1)
+
+
 def _awq(weight, scales, zeros, options):
     group_count, n_out = scales.shape
     n_in, mine = weight.shape[0], f"qweight {weight.shape} and scales {scales.shape}"
+    version = str(options.get("version", "gemm")).lower()
+    if version != "gemm":
+        return f"AWQ's {mine} of the version {version} {UNREAD}"
     if weight.shape[1] * 8 != n_out or zeros is None or zeros.shape != (group_count, weight.shape[1]):
         return f"{mine} do not fit together as GPTQ's or AWQ's do"
-    if group_count == 0 or n_in % group_count or str(options.get("version", "gemm")).lower() != "gemm":
+    if group_count == 0 or n_in % group_count:
         return f"AWQ whose {mine} do not fit"
     order = np.argsort([0, 2, 4, 6, 1, 3, 5, 7])
 

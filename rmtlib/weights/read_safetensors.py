@@ -55,8 +55,19 @@ def read_safetensors(path: Path) -> list[Tensor]:
         shape = tuple(entry["shape"])
         offset = entry["data_offsets"][0]
         seen = view(shape, dtype, offset) if dtype in CODES and math.prod(shape) else None
-        tensors.append(Tensor(name, shape, dtype, reader(shape, dtype, offset), layout, view=seen))
+        part_of = _part_of(name, told) if isinstance(told, dict) else {}
+        tensors.append(Tensor(name, shape, dtype, reader(shape, dtype, offset), layout, view=seen, part_of=part_of))
     return sorted(tensors, key=natural)
+
+
+def _part_of(name: str, told: dict) -> dict:
+    """What torchao says of the weight ``layer.weight`` of which ``layer._weight_qdata`` is a part."""
+    match = re.fullmatch(r"(?P<layer>.*)\._(?P<parameter>\w+)_qdata", name, re.DOTALL)
+    try:
+        found = json.loads(told[f"{match['layer']}.{match['parameter']}"]) if match else {}
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _once(path: Path, pairs: list) -> dict:

@@ -21,6 +21,11 @@ from .tensors import Owner, Tensor, WeightsError, require
 __all__ = ["read_module", "read_torch"]
 
 REMEDY = "where it was made, write its weights alone: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
+TORCHAO = (
+    "where it was made, write torchao's tensors into safetensors: model.save_pretrained of transformers does, or "
+    "tensors, told = torchao.prototype.safetensors.safetensors_support.flatten_tensor_state_dict(model.state_dict()), then "
+    "safetensors.torch.save_file(tensors, 'model.safetensors', told)"
+)
 OWNERS = {  # which tensors of a module its type speaks for
     "MultiheadAttention": r"in_proj_weight|[qkv]_proj_weight",
     **dict.fromkeys(("LSTM", "GRU", "RNN", "LSTMCell", "GRUCell", "RNNCell"), r"weight_(ih|hh|hr)(_l\d+)?(_reverse)?"),
@@ -79,7 +84,7 @@ def _load(path: Path, members: list[str]):
         asked = re.search(r"(?:GLOBAL|Unsupported class|function) ([\w.]+\.[\w.]+)", str(error))
         named = f" ({asked[1]})" if asked else ""
         refused = f"was refused: its pickle asks for code, of which nothing was run{named}, or is damaged"
-        msg = f"{path} {refused}; {REMEDY}"
+        msg = f"{path} {refused}; {TORCHAO if 'torchao.' in named else REMEDY}"
         raise WeightsError(msg) from error
     except Exception as error:  # torch's loader meets damage with whatever its parts raise
         reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__

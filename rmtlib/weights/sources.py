@@ -85,7 +85,7 @@ def open_source(source, initial: bool) -> Source:
     elif any(base.__module__.partition(".")[0] in ("keras", "tf_keras") for base in type(source).__mro__):
         opened = Source(read_keras_model(source))
     elif hasattr(source, "state_dict"):
-        opened = Source(read_module(source))
+        opened = Source(read_module(source), _adapter_of(source))
     elif isinstance(source, Mapping):
         opened = Source(read_arrays(choose(source)[1]))
     else:
@@ -236,7 +236,16 @@ def _config(path: Path) -> Mapping:
     name = "adapter_config.json" if path.name.startswith("adapter_") else "config.json"
     config = path.with_name(name)
     result, quantised = _record(config), _record(path.with_name("quantize_config.json"))
+    if isinstance(modelopt := _record(path.with_name("hf_quant_config.json")).get("quantization"), dict):
+        quantised = modelopt | {"quant_method": "modelopt"}
     return result | ({"quantization_config": quantised} if quantised and "quantization_config" not in result else {})
+
+
+def _adapter_of(model) -> Mapping:
+    """The configuration of the one LoRA adapter in a live model of PEFT."""
+    adapters = getattr(model, "peft_config", None)
+    found = [adapter.to_dict() for adapter in adapters.values()] if isinstance(adapters, Mapping) else []
+    return found[0] if len(found) == 1 and found[0].get("peft_type") == "LORA" else {}
 
 
 def _record(path: Path) -> dict:

@@ -116,6 +116,8 @@ class Tensor:
         Names of tensors that hold the same bytes.
     file : pathlib.Path or None
         The file that holds it, if it lies in one.
+    part_of : mapping
+        What the file says of a packed weight of which this is a part, if it does: torchao's type and sizes of blocks.
     """
 
     name: str
@@ -131,6 +133,7 @@ class Tensor:
     view: Callable[[], np.ndarray] | None = None
     copies: tuple[str, ...] = ()
     file: Path | None = None
+    part_of: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
