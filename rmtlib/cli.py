@@ -177,7 +177,9 @@ def _layer_options(parser):
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on where the same command was stopped: layers that OUTPUT.csv holds already are not done again",
+        help="go on where the same command was stopped: layers that OUTPUT.csv holds already are not done again, and rows of "
+        "layers that --layers leaves out stay there. OUTPUT.csv is written every five seconds: a command that is killed loses "
+        "what was finished in the last ones",
     )
     parser.add_argument(
         "--dry-run",

@@ -13,8 +13,9 @@ import numpy as np
 from . import checks, subspaces
 from .comparison_words import in_words
 from .layer_comparison import LayerComparison, compare_layer
-from .layer_table import identity, table_of_layers
+from .layer_table import table_of_layers
 from .pairs import LayerPair, Steps, pair_layers
+from .table_file import identity
 from .weights import Weights, load_weights
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def compare(
     seed : int
         Of the noise for ``intruders``; a layer's does not depend on which others there are.
     workers, scheduler, progress, csv, resume
-        As in `rmtlib.analyse_network`. The ``csv`` is of all steps together; ``resume`` goes on when there are more of them.
+        As in `rmtlib.analyse_network`. The ``csv`` is of all steps together; ``resume`` goes on when there are more of them, and
+        keeps the rows of layers that are not chosen now in the ``csv``.
 
     Returns
     -------
@@ -137,6 +139,7 @@ def compare(
         parameters={"command": "compare", "intruders": intruders, "top": top, "seed": seed},
         failed=lambda name, _, reason: _not_compared(name, shapes[name], reason),
         on_result=keep,
+        known=pairs.tuned_names,
         workers=workers,
         scheduler=scheduler,
         csv=csv,

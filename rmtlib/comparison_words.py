@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from . import wording
 from .layer_comparison import ALIGNED, HIDDEN
 from .multiple import benjamini_hochberg
 
 __all__ = ["in_words"]
 
 LEVEL = 0.05
-NAMED = 3  # layers that the paragraph names
 
 
 def in_words(table, left_out: Sequence[tuple[str, str]] = ()) -> str:
@@ -29,7 +29,7 @@ def in_words(table, left_out: Sequence[tuple[str, str]] = ()) -> str:
         How many layers were compared; the size of the update; where it has directions beyond noise, points along the base or
         against it (q below 0.05), or makes top vectors new; what numbers of half precision hide; and what was left out.
     """
-    rows = [row for row in table.to_dict("records") if _known(row, "update_size")]
+    rows = [row for row in table.to_dict("records") if wording.known(row, "update_size")]
     step = f" at step {table['step'].iloc[0]}" if "step" in table else ""
     if not rows:
         return f"None of {_count(len(table))}{step} could be compared; the lines below say why."
@@ -56,11 +56,11 @@ def _sizes(rows):
 
 
 def _directions(rows):
-    found = [row for row in rows if _known(row, "rank") and row["rank"] > 0]
+    found = [row for row in rows if wording.known(row, "rank") and row["rank"] > 0]
     found.sort(key=lambda row: -row["rank"])
-    none = sum(_known(row, "rank") and row["rank"] == 0 for row in rows)
+    none = sum(wording.known(row, "rank") and row["rank"] == 0 for row in rows)
     names = [f"{row['layer']} ({row['rank']:.0f})" for row in found]
-    told = f"It has directions beyond noise in {_list(names)}" if found else ""
+    told = f"It has directions beyond noise in {wording.listed(names)}" if found else ""
     if none:
         told += f"{'; in ' if told else 'It has none beyond noise in '}{_count(none)}{' it has none' if told else ''}"
     unknown = len(rows) - len(found) - none
@@ -69,7 +69,7 @@ def _directions(rows):
 
 
 def _aligned(rows):
-    tested = [row for row in rows if _known(row, "alignment_pvalue")]
+    tested = [row for row in rows if wording.known(row, "alignment_pvalue")]
     if not tested:
         return ""
     qvalues = benjamini_hochberg([row["alignment_pvalue"] for row in tested])
@@ -80,38 +80,28 @@ def _aligned(rows):
         some.sort(key=lambda row: -abs(row["alignment"]))
         if some:
             names = [f"{row['layer']} (cosine {row['alignment']:.2f})" for row in some]
-            ways.append(f"{words} {_list(names)}")
+            ways.append(f"{words} {wording.listed(names)}")
     return f"It points {' and '.join(ways)}." if ways else ""
 
 
 def _new(rows):
-    tested = [row for row in rows if _known(row, "intruders_pvalue")]
+    tested = [row for row in rows if wording.known(row, "intruders_pvalue")]
     if not tested:
         return ""
     qvalues = benjamini_hochberg([row["intruders_pvalue"] for row in tested])
     found = [row["layer"] for row, q in zip(tested, qvalues, strict=True) if q < LEVEL]
     if not found:
         return "No layer has more new top vectors than noise of the update's sizes makes (q below 0.05)."
-    return f"More top vectors are new than noise of the update's sizes makes (q below 0.05) in {_list(found)}."
+    return f"More top vectors are new than noise of the update's sizes makes (q below 0.05) in {wording.listed(found)}."
 
 
 def _hidden(rows):
-    coarse = [row for row in rows if _known(row, "unchanged") and row["unchanged"] > HIDDEN and row["grid"] > 1e-4]
+    coarse = [row for row in rows if wording.known(row, "unchanged") and row["unchanged"] > HIDDEN and row["grid"] > 1e-4]
     if not coarse:
         return ""
     grid = max(row["grid"] for row in coarse)
     return f"In {_count(len(coarse))} stored numbers are so coarse that changes below {grid:.1%} of an entry are hidden."
 
 
-def _known(row, column) -> bool:
-    value = row.get(column)
-    return value is not None and value == value
-
-
 def _count(number: int) -> str:
     return f"{number:,} layer{'s' * (number != 1)}"
-
-
-def _list(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{more}"

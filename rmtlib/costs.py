@@ -13,7 +13,8 @@ import numpy as np
 
 from . import checks, gram, parallel
 from .blas_threads import one_thread
-from .layer_table import chosen_layers, identity
+from .layer_table import chosen_layers
+from .table_file import identity
 
 __all__ = ["estimate"]
 

@@ -10,7 +10,6 @@ import numpy as np
 
 __all__ = [
     "COLORS",
-    "error_panel",
     "number_variance_panel",
     "porter_thomas_panel",
     "set_style",
@@ -145,50 +144,11 @@ def porter_thomas_panel(ax, test, *, color=COLORS["trained"], label="trained"):
     color, label : str
         Of the points and the moving mean.
     """
-    last = len(test.pvalue) - 1
+    rank = np.linspace(1, 0, len(test.pvalue))[::-1]  # a single vector is that of the largest level
     # A second test on the same axis shows its band, but the legend names it once.
     name = None if ax.patches else "95 % null band"
     ax.axhspan(*test.band, color=COLORS["band"], lw=0, label=name, zorder=0)
-    ax.plot(np.arange(last + 1) / last, test.calibrated_pvalue, ".", ms=2.5, alpha=0.3, color=color)
-    ax.plot(test.positions / last, test.moving_mean, color=color, lw=1.8, label=label)
+    ax.plot(rank, test.calibrated_pvalue, ".", ms=2.5, alpha=0.3, color=color)
+    ax.plot(rank[test.positions], test.moving_mean, color=color, lw=1.8, label=label)
     ax.set(xlabel="rank (0 smallest, 1 largest)", ylabel="Porter–Thomas $p$", xlim=(0, 1), ylim=(0, 1))
-    return ax
-
-
-def error_panel(ax, table, x, y, *, by, error, label="{}", fmt="-", level=None, marks=None):
-    """Curves with error bars, one for each group of a table.
-
-    Parameters
-    ----------
-    ax : matplotlib.axes.Axes
-    table : pandas.DataFrame
-        A row a point.
-    x, y, error : str
-        Columns with the positions, and the standard error of ``y``.
-    by : str
-        Column that tells the curves apart: at most three, in the order of its values.
-    label : str
-        What the legend calls a curve, with its value of ``by`` in braces.
-    fmt : str
-        Of line and marker, as in `matplotlib.axes.Axes.errorbar`.
-    level : float, optional
-        A dashed horizontal line.
-    marks : str, optional
-        Column whose value, the same along a curve, is marked by a dotted vertical line where it is not zero.
-
-    Raises
-    ------
-    ValueError
-        If there are more than three curves.
-    """
-    colors = [COLORS[name] for name in ("trained", "initial", "other")]
-    if table[by].nunique() > len(colors):
-        msg = f"by must tell at most {len(colors)} curves apart; column {by!r} has {table[by].nunique()} values"
-        raise ValueError(msg)
-    if level is not None:
-        ax.axhline(level, ls="--", color=COLORS["law"])
-    for color, (name, points) in zip(colors, table.groupby(by), strict=False):
-        ax.errorbar(points[x], points[y], points[error], fmt=fmt, ms=3, color=color, label=label.format(name))
-        if marks is not None and (place := points[marks].iloc[0]):
-            ax.axvline(place, ls=":", color=color)
     return ax

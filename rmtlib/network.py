@@ -53,11 +53,13 @@ def analyse_network(
         Called with the `LayerAnalysis` of every layer as it finishes, in the thread of the caller; not for layers that ``resume``
         skips. From a ``scheduler`` they come without their biwhitened matrices (`LayerAnalysis.light`).
     csv : path, optional
-        File to which the table of the finished layers is written anew whenever one finishes. Its last two columns say of which
-        file a row is, by a hash of header, size and time, and with which parameters.
+        File to which the table of the finished layers is written anew as they finish, at most every five seconds and always at
+        the end: a process that is killed loses what was finished in these seconds. Its last two columns say of which file a row
+        is, by a hash of header, size and time, and with which parameters.
     resume : bool
         Take the rows that ``csv`` holds already for this file and these parameters, and analyse the other layers. What was
-        interrupted or failed is done again.
+        interrupted or failed is done again. Rows of layers that are not chosen now stay in ``csv`` as they are, with the
+        ``spacing_qvalue`` among the layers of their own table; the table that is returned is of the chosen ones.
 
     Returns
     -------

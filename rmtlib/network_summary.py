@@ -15,7 +15,6 @@ from .weights import Skipped
 __all__ = ["NetworkSummary", "summarise_network"]
 
 LEVEL = 0.05
-NAMED = 3  # layers that the paragraph names
 HALF = 0.5
 
 
@@ -132,7 +131,7 @@ def summarise_network(table, skipped: Sequence[Skipped] = ()) -> NetworkSummary:
     share = free.where(free.notna(), outside) / _column(table, "levels")
     largest, rank = _column(table, "largest"), _column(table, "stable_rank")
     squared = 2 * np.log10(largest)
-    order = share[share > 0].sort_values(ascending=False, kind="stable").index[:NAMED]
+    order = share[share > 0].sort_values(ascending=False, kind="stable").index[: wording.NAMED]
     numbers: dict[str, Any] = {
         "layers": len(table),
         "analysed": int(done.sum()),
@@ -185,7 +184,7 @@ def _text(of: dict, first) -> str:
     matrices = _count(of["layers"], "weight matrix", "weight matrices")
     said = [f"The network has {matrices} with {of['levels']:,} levels (singular values)."]
     if of["silent"]:
-        said.append(f"In {len(of['silent'])} nothing was found that noise would not show: {_list(of['silent'])}.")
+        said.append(f"In {len(of['silent'])} nothing was found that noise would not show: {wording.listed(of['silent'])}.")
     if of["outliers"] or of["outliers_biwhitened"]:
         lost = 1 - of["outliers_biwhitened"] / of["outliers"] if of["outliers"] else 0.0
         explained = f"{lost:.0%}" if lost > 0.005 else "none"
@@ -203,12 +202,12 @@ def _text(of: dict, first) -> str:
         without = "" if np.isnan(shares[2]) else f", {shares[2]:.1%} and {shares[3]:.1%} without sizes"
         said.append(f"Of the input vectors {shares[0]:.1%} are not random, of the output vectors {shares[1]:.1%}{without}.")
     if not np.isnan(of["spacing_ratio"]):
-        who = f"{_list(of['spacings_rejected'])} (q below {LEVEL:g})" if of["spacings_rejected"] else "no matrix"
+        who = f"{wording.listed(of['spacings_rejected'])} (q below {LEVEL:g})" if of["spacings_rejected"] else "no matrix"
         said.append(f"Spacings differ from those of a random matrix in {who}.")
     if of["uncounted"]:
-        said.append(f"Levels outside were not counted where no bulk could be told: {_list(of['uncounted'])}.")
+        said.append(f"Levels outside were not counted where no bulk could be told: {wording.listed(of['uncounted'])}.")
     if of["not_analysed"]:
-        said.append(f"Not analysed: {_list(of['not_analysed'])}.")
+        said.append(f"Not analysed: {wording.listed(of['not_analysed'])}.")
     if of["uncovered"]:
         few = _count(len(of["uncovered"]), "matrix", "matrices")
         said.append(f"In {few} something differs from noise that the null does not cover; their lines below say what.")
@@ -220,24 +219,14 @@ def _text(of: dict, first) -> str:
 
 def _standing(row) -> str:
     words = []
-    if _known(row, "outliers"):
+    if wording.known(row, "outliers"):
         fraction = row["bulk_fraction"]
         bulk = f"a bulk that holds {fraction:.0%}" if fraction < HALF else "the bulk"
         words.append(f"{row['outliers'] + row['outliers_below']:.0f} levels outside {bulk}")
-    if _known(row, "outliers_biwhitened"):
+    if wording.known(row, "outliers_biwhitened"):
         words.append(f"{row['outliers_biwhitened'] + row['outliers_below_biwhitened']:.0f} without sizes")
     return f"{row['layer']} ({', '.join(words)})"
 
 
-def _known(row, column) -> bool:
-    value = row.get(column)
-    return value is not None and value == value
-
-
 def _count(number: int, one: str, more: str) -> str:
     return f"{number:,} {one if number == 1 else more}"
-
-
-def _list(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return f"{', '.join(names[:NAMED])}{more}"

@@ -19,6 +19,7 @@ __all__ = ["Pair", "Pairs", "Steps", "StepsOrigin", "checkpoints", "pair_layers"
 WRAPPED = re.compile(r"^(module\.|_orig_mod\.|base_model\.model\.|lora_(unet|te\d?|transformer)_)+")
 ADAPTER = re.compile(r"\.lora(\.\w+)?(?=(#\d+)?$)")
 NUMBERED = re.compile(r"(\d+)\D*$")
+PART = re.compile(r"\d+-of-\d+$")
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".npz", ".keras", ".h5", ".msgpack")
 
 
@@ -175,6 +176,11 @@ class Steps(Mapping):
         return {(step, layer): shape for step, pairs in self.steps.items() for layer, shape in pairs.shapes.items()}
 
     @property
+    def tuned_names(self) -> list[tuple[str | None, str]]:
+        """Step and layer of every matrix of the tuned networks, paired or not."""
+        return [(step, layer) for step, pairs in self.steps.items() for layer in pairs.tuned]
+
+    @property
     def origin(self) -> StepsOrigin | None:
         """The files of all networks; None if any is in memory."""
         base = next(iter(self.steps.values())).base.origin
@@ -225,6 +231,7 @@ def pair_layers(base: Weights, tuned: Weights, layers: str | None = None) -> Pai
     chosen, plain = chosen_layers(tuned, layers), {WRAPPED.sub("", name): name for name in base}
     flat = {_flat(name): original for name, original in plain.items()}
     adapters, pairs, left_out = _adapters(tuned), {}, []
+    before, after = base.shapes, tuned.shapes
     for name in chosen:
         key = WRAPPED.sub("", ADAPTER.sub("", name) if name in adapters else name)
         found = plain.get(key)
@@ -232,8 +239,8 @@ def pair_layers(base: Weights, tuned: Weights, layers: str | None = None) -> Pai
             found = flat.get(_flat(key)) or plain.get(f"{key}.in_proj_weight")
         if found is None:
             left_out.append((name, "only in tuned"))
-        elif base.shapes[found] != tuned.shapes[name]:
-            shapes = (" x ".join(map(str, side)) for side in (base.shapes[found], tuned.shapes[name]))
+        elif before[found] != after[name]:
+            shapes = (" x ".join(map(str, side)) for side in (before[found], after[name]))
             left_out.append((name, "shape {} in base, {} in tuned".format(*shapes)))
         else:
             pairs[name] = Pair(found, name, name in adapters)
@@ -271,22 +278,33 @@ def checkpoints(folder) -> dict[str, Path]:
     Parameters
     ----------
     folder : path
-        One file or folder for each checkpoint, whose names end in numbers: ``checkpoint-500``, ``epoch_3.safetensors``.
+        One file or folder for each checkpoint, whose names end in numbers: ``checkpoint-500``, ``epoch_3.safetensors``. Files
+        that are one of several parts, ``model-00001-of-00002.safetensors``, are none.
 
     Returns
     -------
     dict of str to pathlib.Path
         By the number; empty for a path that is no such folder.
+
+    Raises
+    ------
+    WeightsError
+        If two of them have one number, such as ``model_1.pt`` and ``optim_1.pt``.
     """
     folder = Path(folder)
     if not folder.is_dir():
         return {}
-    found = {}
-    for path in folder.iterdir():
-        number = NUMBERED.search(path.stem if path.is_file() else path.name)
+    found: dict[int, tuple[str, Path]] = {}
+    for path in sorted(folder.iterdir()):
+        name = path.stem if path.is_file() else path.name
+        number = None if PART.search(name) else NUMBERED.search(name)
         if number and (path.suffix.lower() in SUFFIXES if path.is_file() else _opens(path)):
-            found[number[1]] = path
-    return dict(sorted(found.items(), key=lambda item: int(item[0])))
+            if (step := int(number[1])) in found:
+                names = f"{found[step][1].name} and {path.name}"
+                msg = f"folder {folder} must hold one checkpoint of each number; {names} share {step}: move one of them away"
+                raise WeightsError(msg)
+            found[step] = number[1], path
+    return dict(found[step] for step in sorted(found))
 
 
 def _opens(folder: Path) -> bool:

@@ -18,9 +18,21 @@ from safetensors import safe_open
 from .ensembles import glorot_uniform
 from .files import file_sha256, write_atomically
 
-__all__ = ["Run", "RunError", "book_data", "commit", "find_runs", "initial", "load_run", "processor", "write_history"]
+__all__ = [
+    "Run",
+    "RunError",
+    "book_data",
+    "commit",
+    "find_runs",
+    "initial",
+    "load_run",
+    "processor",
+    "run_records",
+    "write_history",
+]
 
 FILES = ("run.json", "history.csv", "weights.safetensors")
+RESULTS = {"sha256", "train_accuracy", "test_accuracy"}  # of a run that is completed
 # Layers with weights in the order in which their initial weights are drawn.
 LAYERS: dict[str, tuple[str, ...]] = dict.fromkeys(("mlp512", "mlp1024"), ("dense1", "dense2", "dense3", "dense4"))
 LAYERS |= dict.fromkeys(("minialexnet", "minialexnet3x3"), ("conv1", "conv2", "dense1", "dense2", "dense3"))
@@ -90,13 +102,11 @@ def load_run(name: str, *, folder=None) -> Run:
     if "run.json" in missing:
         msg = f"run {name!r} is incomplete: {', '.join(missing)} missing; train it again to finish it"
         raise RunError(msg)
-    try:
-        record = json.loads((path / "run.json").read_text())
-        status = record["status"]
-    except (ValueError, TypeError, KeyError) as error:
+    record = _record(path / "run.json")
+    if record is None or (record["status"] == "completed" and not record.keys() >= RESULTS):
         msg = f"run {name!r}: run.json is not the record of a run; {_again(path)}"
-        raise RunError(msg) from error
-    if status != "completed":
+        raise RunError(msg)
+    if (status := record["status"]) != "completed":
         msg = f"run {name!r} {status} in epoch {record.get('epoch')} and has no result; {_again(path)}"
         raise RunError(msg)
     if missing:
@@ -111,6 +121,32 @@ def load_run(name: str, *, folder=None) -> Run:
     history = {key: np.array([float(row[key]) for row in rows]) for key in rows[0]}
     config = ADDED_SETTINGS | record["config"]
     return Run(name, path, config, record["train_accuracy"], record["test_accuracy"], history)
+
+
+def run_records(folder) -> dict[str, dict]:
+    """What the runs in a folder recorded, finished or diverged, by their names.
+
+    Parameters
+    ----------
+    folder : path
+
+    Returns
+    -------
+    dict of str to dict
+        In the order of the names, each with ``status`` and ``config``. Folders whose ``run.json`` is cut off, or something else,
+        are passed over.
+    """
+    records = {file.parent.name: _record(file) for file in sorted(Path(folder).glob("*/run.json"))}
+    return {name: record for name, record in records.items() if record is not None}
+
+
+def _record(file: Path) -> dict | None:
+    """The record of a run; None if the file is none."""
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and "status" in record and isinstance(record.get("config"), dict) else None
 
 
 def find_runs(*, folder=None, **config) -> list[Run]:
@@ -134,8 +170,7 @@ def find_runs(*, folder=None, **config) -> list[Run]:
     """
     folder = book_data() / "runs" if folder is None else Path(folder)
     found, config = [], {"label_noise": 0.0, "centred": False, "decay_every": 1} | config
-    for record_file in folder.glob("*/run.json"):
-        record = json.loads(record_file.read_text())
+    for name, record in run_records(folder).items():
         settings = ADDED_SETTINGS | record["config"]
         unknown = config.keys() - settings.keys()
         if unknown:
@@ -143,7 +178,7 @@ def find_runs(*, folder=None, **config) -> list[Run]:
             msg = f"config must name settings of a run, {known}; got {', '.join(sorted(unknown))}"
             raise ValueError(msg)
         if record["status"] == "completed" and config.items() <= settings.items():
-            found.append(load_run(record_file.parent.name, folder=folder))
+            found.append(load_run(name, folder=folder))
     if not found:
         msg = f"no finished run in {str(folder)!r} with {config}"
         raise RunError(msg)

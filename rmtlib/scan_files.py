@@ -29,7 +29,7 @@ def write_scan(weights: Mapping, output, *, snr: Path | str | None = None, **set
     weights : mapping of str to Layer or array
         As in `rmtlib.scan`.
     output : path
-        The files are ``output`` with ``.csv``, written anew as layers finish, and ``.json``, written at the end; in a folder that
+        The files are ``output`` with ``.csv``, which grows as layers finish, and ``.json``, written at the end; in a folder that
         exists they are called ``scan``.
     snr : path, optional
         Where to write the ratios in the form that Spectrum reads, see `write_snr`.
@@ -48,7 +48,8 @@ def write_scan(weights: Mapping, output, *, snr: Path | str | None = None, **set
     ValueError
         As `rmtlib.scan`, or if the files cannot be written there.
     KeyboardInterrupt
-        After Ctrl-C. The CSV holds the layers that were finished; ``resume=True`` goes on with it.
+        After Ctrl-C. The CSV holds the layers that were finished; ``resume=True`` goes on with it. Older files of the others are
+        gone.
     """
     if snr is not None and not Path(snr).parent.is_dir():
         msg = f"snr must be a file in a folder that exists; got {str(snr)!r}"
@@ -58,7 +59,9 @@ def write_scan(weights: Mapping, output, *, snr: Path | str | None = None, **set
         warnings.filterwarnings("error", "interrupted after", UserWarning)
         try:
             table = scan(weights, csv=csv, **settings)
-        except UserWarning:
+        except (UserWarning, KeyboardInterrupt):
+            for older in (as_json, *(() if snr is None else (Path(snr),))):  # would be taken for those of this table
+                older.unlink(missing_ok=True)
             raise KeyboardInterrupt from None
     files = [csv, as_json]
     write_atomically(as_json, _as_json(table, weights, settings))

@@ -132,7 +132,7 @@ def stable_rank(nu) -> float:
     Parameters
     ----------
     nu : array_like, shape (m,)
-        Singular values, ascending, the largest above 0.
+        Singular values, at least one, ascending, the largest above 0.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def stable_rank(nu) -> float:
     Raises
     ------
     ValueError
-        If ``nu`` is not ascending and finite, or has no positive level.
+        If ``nu`` is empty, not ascending or not finite, or has no positive level.
 
     References
     ----------
@@ -154,7 +154,7 @@ def stable_rank(nu) -> float:
     >>> stable_rank([1.0, 1.0, 2.0])
     1.5
     """
-    nu = checks.levels(nu, "nu")
+    nu = checks.levels(nu, "nu", at_least=1)
     if nu[-1] <= 0 or nu[0] < 0:
         msg = "nu must hold singular values that are not negative, the largest above 0"
         raise ValueError(msg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from .marchenko_pastur import MarchenkoPasturFit
 
 LEVEL = 0.05
+NAMED = 3  # layers that a paragraph names
 NO_BULK = 0.1  # of the levels: what is outside of less is most of the spectrum, and no outlier
 HALF = 0.5
 NOTHING = "nothing found that noise would not show"
@@ -75,6 +77,18 @@ def uncounted(fit: MarchenkoPasturFit | None) -> bool:
 def counted(fit: MarchenkoPasturFit | None, field: str) -> int | None:
     """A number of levels outside the bulk; None without a bulk that levels could be outside of."""
     return None if fit is None or uncounted(fit) else getattr(fit, field)
+
+
+def known(row, column: str) -> bool:
+    """Whether a row of a table has a value in a column, neither None nor nan."""
+    value = row.get(column)
+    return value is not None and value == value
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first three names, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def bulk(fit: MarchenkoPasturFit | None) -> str:

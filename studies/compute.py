@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pandas as pd
 
-from rmtlib.runs import RunError, book_data
+from rmtlib.runs import RunError, book_data, run_records
 
 __all__ = ["by_machine", "by_network", "records"]
 
@@ -36,8 +35,7 @@ def records(folder: Path | None = None) -> pd.DataFrame:
     """
     folder = book_data() / "runs" if folder is None else Path(folder)
     rows = {}
-    for file in sorted(folder.glob("*/run.json")):
-        record = json.loads(file.read_text())
+    for record in run_records(folder).values():
         if record["status"] != "completed":
             continue
         rows[record["name"]] = {

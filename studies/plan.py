@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -14,6 +13,7 @@ import pandas as pd
 import yaml
 
 from rmtlib.learning import Run, TrainingConfig
+from rmtlib.runs import run_records
 
 from . import compression, directions, filtering, free_bands, keep, linearized, motion, noise, rivals, small_damage, small_values
 from .tables import replace_rows
@@ -175,8 +175,7 @@ def read_plan(path: Path = PLAN) -> Plan:
 
 def finished_runs(folder: Path) -> list[str]:
     """Names of the runs in a folder that are done."""
-    records = sorted(folder.glob("*/run.json"))
-    return [file.parent.name for file in records if json.loads(file.read_text())["status"] == "completed"]
+    return [name for name, record in run_records(folder).items() if record["status"] == "completed"]
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

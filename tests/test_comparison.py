@@ -10,7 +10,9 @@ import scipy.stats
 import rmtlib
 from rmtlib import costs, ensembles, layer_comparison, pairs, subspaces, updates
 from rmtlib.comparison import pair_networks
+from rmtlib.report.comparing import find_tuned
 from rmtlib.spectra import spectrum
+from rmtlib.weights import Weights, WeightsError
 
 from . import builders
 
@@ -293,6 +295,38 @@ def test_checkpoints_of_a_folder_are_in_the_order_of_their_steps(tmp_path):
     (tmp_path / "readme-3.txt").write_text("")
     assert list(pairs.checkpoints(tmp_path)) == ["20", "500", "1000"]
     assert pairs.checkpoints(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize("names", [("model_1.pt", "optim_1.pt"), ("step-01.pt", "step-1.npz")])
+def test_two_checkpoints_of_one_number_are_named(names, tmp_path):
+    for name in ("model_2.pt", *names):
+        (tmp_path / name).touch()
+    with pytest.raises(WeightsError, match=f"must hold one checkpoint of each number; {names[0]} and {names[1]} share 1"):
+        pairs.checkpoints(tmp_path)
+
+
+def test_checkpoints_are_in_the_order_of_their_numbers_whatever_that_of_the_folder(tmp_path, monkeypatch):
+    files = [tmp_path / f"step-{step}.pt" for step in (3, 20, 1)]
+    for file in files:
+        file.touch()
+    monkeypatch.setattr(type(tmp_path), "iterdir", lambda self: iter(files))
+    assert list(pairs.checkpoints(tmp_path)) == ["1", "3", "20"]
+
+
+def test_parts_of_one_checkpoint_are_no_steps(tmp_path):
+    W = {"fc.weight": noisy(0)[0].astype("float32")}
+    for part in (1, 2):
+        builders.safetensors(tmp_path / f"model-0000{part}-of-00002.safetensors", W)
+    with pytest.raises(WeightsError, match=r"2 safetensors files but no \*.index.json"):
+        find_tuned(str(tmp_path))
+
+
+def test_shapes_are_looked_up_once_whatever_the_number_of_layers(monkeypatch):
+    networks = [rmtlib.load_weights({f"fc{i}": np.eye(20) for i in range(30)}) for _ in range(2)]
+    seen, shapes = [], Weights.shapes
+    monkeypatch.setattr(Weights, "shapes", property(lambda self: seen.append(self) or shapes.fget(self)))
+    assert len(pairs.pair_layers(*networks)) == 30
+    assert len(seen) <= 2
 
 
 def test_the_steps_of_a_training_are_rows():

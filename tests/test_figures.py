@@ -1,7 +1,6 @@
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import pytest
 
 import rmtlib
@@ -60,32 +59,19 @@ def test_number_variance_panel_takes_values_with_or_without_errors(ax):
     assert ax.get_ylim()[0] == 0
 
 
+@pytest.mark.parametrize(("rank", "places"), [(1, [1]), (2, [0, 1]), (3, [0, 0.5, 1])])
+def test_porter_thomas_panel_shows_single_vectors_at_the_largest_level(ax, rank, places):
+    factors = (rmtlib.ensembles.gaussian(shape, 0) for shape in ((60, rank), (rank, 50)))
+    layer = rmtlib.analyse(np.matmul(*factors))
+    figures.porter_thomas_panel(ax, layer.output)
+    dots, _ = ax.get_lines()
+    np.testing.assert_allclose(dots.get_xdata(), places)
+    plt.close(layer.plot())
+
+
 def test_porter_thomas_panel_names_the_band_once(ax, spectrum):
     test = rmtlib.porter_thomas(spectrum.output_vectors)
     figures.porter_thomas_panel(ax, test, label="one")
     figures.porter_thomas_panel(ax, test, label="two")
     assert labels(ax) == ["95 % null band", "one", "two"]
     assert len(ax.get_lines()[1].get_xdata()) == len(test.moving_mean)
-
-
-def test_error_panel_draws_a_curve_for_each_group_with_its_marks(ax):
-    table = pd.DataFrame(
-        {"who": ["b", "a", "a"], "x": [1, 2, 3], "y": [0.5, 0.6, 0.7], "bar": [0.1, 0.2, 0.3], "edge": [0, 2, 2]}
-    )
-    assert figures.error_panel(ax, table, "x", "y", by="who", error="bar", label="the {}", level=0.55, marks="edge") is ax
-    assert labels(ax) == ["the a", "the b"]
-    level, a, mark, b = ax.get_lines()
-    assert (level.get_linestyle(), mark.get_linestyle()) == ("--", ":")
-    assert set(level.get_ydata()) == {0.55}
-    assert set(mark.get_xdata()) == {2}
-    assert mpl.colors.to_hex(mark.get_color()) == figures.COLORS["trained"]
-    np.testing.assert_array_equal(a.get_xydata(), [[2, 0.6], [3, 0.7]])
-    np.testing.assert_array_equal(b.get_xydata(), [[1, 0.5]])
-    (lower, upper), _ = ax.containers[0].lines[2][0].get_segments()
-    np.testing.assert_allclose([lower, upper], [[2, 0.4], [2, 0.8]])
-
-
-def test_error_panel_has_three_colours(ax):
-    table = pd.DataFrame({"who": list("abcd"), "x": 1, "y": 1, "bar": 0})
-    with pytest.raises(ValueError, match="by must tell at most 3 curves apart; column 'who' has 4 values"):
-        figures.error_panel(ax, table, "x", "y", by="who", error="bar")

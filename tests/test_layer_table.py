@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import rmtlib
-from rmtlib import ensembles, layer_table, wording
+from rmtlib import ensembles, layer_table, table_file, wording
 from rmtlib.cli import main
 from rmtlib.layer_table import chosen_layers
 from rmtlib.network import analyse_network
@@ -39,6 +42,7 @@ def compare_with_another(weights, **options):
     return rmtlib.compare(weights, {"7": tuned}, **options).table
 
 
+MODULES = {"scan": "scan", "analysis": "network", "comparison": "comparison"}
 WORK = {
     "scan": (rmtlib.scan, "_row"),
     "analysis": (analyse_network, "_analysed"),
@@ -90,8 +94,7 @@ def test_a_resumed_table_is_that_of_one_go_and_works_on_the_other_layers_only(ki
     weights, (call, work) = rmtlib.load_weights(network), WORK[kind]
     whole = call(weights, csv=tmp_path / "whole.csv", progress=False)
     call(weights, csv=tmp_path / "parts.csv", layers="block", progress=False)
-    module = {"scan": "scan", "analysis": "network", "comparison": "comparison"}[kind]
-    seen = count_work(monkeypatch, sys.modules[f"rmtlib.{module}"], work)
+    seen = count_work(monkeypatch, sys.modules[f"rmtlib.{MODULES[kind]}"], work)
     resumed = call(weights, csv=tmp_path / "parts.csv", resume=True, progress=False)
     assert sorted(seen) == sorted(set(NAMES) - {"block.1\n\x1b[31m", "block.2"})
     pd.testing.assert_frame_equal(*(table.drop(columns="seconds", errors="ignore") for table in (resumed, whole)))
@@ -213,8 +216,8 @@ def test_values_come_back_from_a_csv_as_they_were(tmp_path):
     rows = [
         {"layer": "'a", "shape": (3, 4), "levels": 3, "x": 0.1 + 0.2, "ok": True, "none": None, "up": np.inf, "missing": "=x"}
     ]
-    layer_table.write_csv(rows, ["f"], "p", tmp_path / "table.csv")
-    assert layer_table._resumed(tmp_path / "table.csv", {"'a": "f"}, "p", dict) == {"'a": rows[0]}
+    table_file.write_csv(rows, ["f"], "p", tmp_path / "table.csv")
+    assert table_file.read_rows(tmp_path / "table.csv", {"'a": "f"}, "p") == {"'a": rows[0]}
 
 
 def test_a_fingerprint_changes_with_header_size_and_time_of_any_shard(tmp_path):
@@ -239,19 +242,201 @@ def test_a_fingerprint_changes_with_header_size_and_time_of_any_shard(tmp_path):
     assert rmtlib.load_weights({"fc.weight": np.eye(20)}).origin is None
 
 
+# Rows of layers that are not chosen now
+
+
+def resumed_in_parts(call, weights, csv):
+    """The lines of the CSV by layer after its blocks were done, and after the others were."""
+    lines = []
+    for layers in ("block", "^(?!block)"):
+        table = call(weights, csv=csv, layers=layers, resume=bool(lines), progress=False)
+        lines.append(dict(zip(pd.read_csv(csv)["layer"], csv.read_text().splitlines()[1:], strict=True)))
+    return lines, table
+
+
+@pytest.mark.parametrize("kind", WORK)
+def test_rows_of_layers_that_are_not_chosen_now_stay_in_the_csv_as_they_are(kind, network, tmp_path, monkeypatch):
+    written(tmp_path / "tuned.safetensors", seed=1)
+    weights, (call, work), csv = rmtlib.load_weights(network), WORK[kind], tmp_path / "parts.csv"
+    (first, then), table = resumed_in_parts(call, weights, csv)
+    assert len(first) == 2
+    assert then == then | first
+    assert table["layer"].tolist() == [name for name in sorted(NAMES) if not name.startswith("block")]
+    whole = call(weights, csv=tmp_path / "whole.csv", progress=False)
+    assert list(then) == pd.read_csv(tmp_path / "whole.csv")["layer"].tolist()
+    seen = count_work(monkeypatch, sys.modules[f"rmtlib.{MODULES[kind]}"], work)
+    again = call(weights, csv=csv, resume=True, progress=False)
+    assert seen == []
+    pd.testing.assert_frame_equal(*(table.drop(columns="seconds", errors="ignore") for table in (again, whole)))
+    pd.testing.assert_frame_equal(same(csv), same(tmp_path / "whole.csv"))
+
+
+def test_kept_rows_are_of_these_parameters_alone_and_those_that_say_why_not_are_among_them(tmp_path):
+    tensors = {"a.weight": ensembles.gaussian((120, 100), 0), "b.weight": np.ones((50, 40)), "c.weight": np.eye(60)}
+    save_file({name: tensor.astype("float32") for name, tensor in tensors.items()}, tmp_path / "net.safetensors")
+    weights, csv = rmtlib.load_weights(tmp_path / "net.safetensors"), tmp_path / "scan.csv"
+    rmtlib.scan(weights, csv=csv, layers="a|b", progress=False)
+    rmtlib.scan(weights, csv=csv, layers="c", resume=True, progress=False)
+    assert pd.read_csv(csv)["layer"].tolist() == ["a", "b", "c"]
+    assert pd.read_csv(csv)["missing"][1].startswith("not scanned: W is constant")
+    rmtlib.scan(weights, csv=csv, layers="c", resume=True, biwhiten=False, progress=False)
+    assert pd.read_csv(csv)["layer"].tolist() == ["c"]
+
+
+def test_an_interrupt_before_the_first_layer_keeps_the_rows_of_others(network, tmp_path, monkeypatch, capsys):
+    command, csv = ["scan", str(network), "-o", str(tmp_path / "scan")], tmp_path / "scan.csv"
+    assert main([*command, "--layers", "block"]) == 0
+    kept = csv.read_bytes()
+    monkeypatch.setattr(layer_table.parallel, "as_they_finish", stopping(KeyboardInterrupt, after=0))
+    assert main([*command, "--layers", "head", "--resume"]) == 130
+    assert csv.read_bytes() == kept
+
+
+# How often the CSV is written
+
+
+def stopping(error, after, *, then=lambda: None):
+    """Layers in their order, of which some are finished before an error."""
+
+    def stopped(work, weights, *, workers, names):
+        for i, name in enumerate(names):
+            if i == after:
+                then()
+                raise error
+            yield name, work(name, weights[name])
+
+    return stopped
+
+
+@pytest.fixture
+def writes(monkeypatch):
+    """How many rows each write of the CSV has."""
+    seen, write = [], layer_table.write_csv
+
+    def counted(rows, *args):
+        write(rows, *args)
+        seen.append(len(rows))
+
+    monkeypatch.setattr(layer_table, "write_csv", counted)
+    return seen
+
+
+def test_a_table_is_not_written_for_every_layer(network, tmp_path, writes, monkeypatch):
+    monkeypatch.setattr(table_file, "EVERY", 600)
+    whole = rmtlib.scan(rmtlib.load_weights(network), csv=tmp_path / "scan.csv", progress=False)
+    assert len(writes) <= 3
+    assert pd.read_csv(tmp_path / "scan.csv")["snr"].tolist() == whole["snr"].tolist()
+
+
+def test_what_is_finished_is_written_while_a_layer_takes_long(network, tmp_path, writes, monkeypatch):
+    monkeypatch.setattr(table_file, "EVERY", 0.01)
+
+    def wait_for_three_rows():
+        end = time.monotonic() + 60
+        while 3 not in writes and time.monotonic() < end:
+            time.sleep(0.01)
+
+    monkeypatch.setattr(layer_table.parallel, "as_they_finish", stopping(RuntimeError("no"), after=3, then=wait_for_three_rows))
+    with pytest.raises(RuntimeError, match="no"):
+        rmtlib.scan(rmtlib.load_weights(network), csv=tmp_path / "scan.csv", progress=False)
+    assert writes[-1] == 3
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the machine is out of order"), KeyboardInterrupt()], ids=["failure", "Ctrl-C"])
+def test_whatever_ends_a_table_its_finished_rows_are_written(error, network, tmp_path, monkeypatch):
+    monkeypatch.setattr(table_file, "EVERY", 600)
+    monkeypatch.setattr(layer_table.parallel, "as_they_finish", stopping(error, after=3))
+    expected = pytest.raises(RuntimeError) if isinstance(error, RuntimeError) else pytest.warns(UserWarning, match="after 3 of 5")
+    with expected:
+        rmtlib.scan(rmtlib.load_weights(network), csv=tmp_path / "scan.csv", progress=False)
+    assert pd.read_csv(tmp_path / "scan.csv")["levels"].notna().sum() == 3
+
+
+def test_a_table_that_cannot_be_written_ends_the_work(network, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(layer_table, "write_csv", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        rmtlib.scan(rmtlib.load_weights(network), csv=tmp_path / "scan.csv", progress=False)
+
+
+# Layers of rank 1, such as adapters
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    """A base, and an adapter with a pair of r = 1 and one of r = 2."""
+    rng = np.random.default_rng(0)
+    pairs = {
+        f"base_model.model.{name}.lora_{side}.weight": rng.standard_normal(shape)
+        for name, r in (("one", 1), ("two", 2))
+        for side, shape in (("A", (r, 80)), ("B", (100, r)))
+    }
+    base = {f"{name}.weight": rng.standard_normal((100, 80)) for name in ("one", "two")}
+    paths = [tmp_path / "base.safetensors", tmp_path / "adapter.safetensors"]
+    for path, tensors in zip(paths, (base, pairs), strict=True):
+        save_file({name: tensor.astype("float32") for name, tensor in tensors.items()}, path)
+    return list(map(str, paths))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("command", "networks"), [("report", "a"), ("scan", "a"), ("compare", "ba"), ("compare", "aa")], ids=" ".join
+)
+def test_adapters_of_rank_one_and_two_have_their_rows_and_pages(command, networks, adapter, tmp_path):
+    network = dict(zip("ba", adapter, strict=True))
+    if networks == "aa":  # as networks of their own, and not as the adapter of one
+        matrices = {f"{name}.weight": layer.matrix for name, layer in rmtlib.load_weights(adapter[1]).items()}
+        save_file({name.replace(".lora", ""): matrix for name, matrix in matrices.items()}, network["a"])
+    arguments = [command, *(network[which] for which in networks), "-o", str(tmp_path / "out")]
+    assert main(arguments + ["--intruders"] * (command == "compare")) == 0
+    table = pd.read_csv(tmp_path / "out.csv")
+    assert table["levels"].tolist() == [80, 80]
+    if command != "compare":
+        assert table["rank"].tolist() == [1, 2]
+        assert table["stable_rank"][0] == 1
+        assert 1 < table["stable_rank"][1] < 2
+    if command != "scan":
+        page = (tmp_path / "out.html").read_text()
+        assert "nan" not in re.sub(r">[^<]*<", "><", page)
+        assert page.count('aria-label="Porter–Thomas p-values') == (2 if command == "report" else 0)
+
+
+def test_a_layer_whose_row_cannot_be_made_keeps_its_name_and_the_others_theirs(monkeypatch):
+    row = rmtlib.LayerAnalysis.row
+
+    def fails(self):
+        if self.name == "b":
+            msg = "b: no such luck"
+            raise ValueError(msg)
+        return row(self)
+
+    monkeypatch.setattr(rmtlib.LayerAnalysis, "row", fails)
+    layers, told = {name: ensembles.gaussian((60, 50), seed) for seed, name in enumerate("abc")}, []
+    table = analyse_network(layers, progress=False, on_layer=lambda layer: told.append(layer.name))
+    assert table["levels"].notna().tolist() == [True, False, True]
+    assert table["summary"][1] == "b: not analysed: no such luck"
+    assert table["shape"].tolist() == [(60, 50)] * 3
+    assert sorted(told) == ["a", "c"]
+
+
 KILLED = """
 import sys, time
 from rmtlib import layer_table
 from rmtlib.cli import main
 
-write = layer_table.write_csv
+write, one_after_the_other = layer_table.write_csv, layer_table.parallel.as_they_finish
 
-def stop_here(rows, *args):
+def tell(rows, *args):
     write(rows, *args)
     print(len(rows), flush=True)
+
+def stop_after_one(*args, **options):
+    yield next(one_after_the_other(*args, **options))
     time.sleep(60)
 
-layer_table.write_csv = stop_here
+layer_table.write_csv, layer_table.parallel.as_they_finish = tell, stop_after_one
 main(sys.argv[1:])
 """
 

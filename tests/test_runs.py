@@ -129,7 +129,10 @@ def test_a_diverged_run_is_no_result_even_with_all_files(run):
         load_run("one", folder=run.parent)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null"])
+NO_RESULTS = '{"status": "completed", "config": {}}'
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"status": "completed"}', NO_RESULTS])
 def test_a_record_that_is_none_is_refused(run, text):
     (run / "run.json").write_text(text)
     with pytest.raises(RunError, match="run 'one': run.json is not the record of a run; delete"):
@@ -193,6 +196,14 @@ def runs_of_two_seeds(run):
         shutil.copytree(run, run.parent / name)
         change_record(run.parent / name, name=name, config=config)
     return run.parent
+
+
+@pytest.mark.parametrize("text", ["", '{"status": "comp', "[]", "null", '{"status": "completed"}', '{"config": {}}', "\xff"])
+def test_folders_that_hold_no_record_of_a_run_are_passed_over(text, runs_of_two_seeds):
+    (runs_of_two_seeds / "broken").mkdir()
+    (runs_of_two_seeds / "broken" / "run.json").write_text(text, encoding="latin-1")
+    assert [run.name for run in find_runs(folder=runs_of_two_seeds, seed=3)] == ["three", "one"]
+    assert list(runs.run_records(runs_of_two_seeds)) == ["one", "three", "two"]
 
 
 def test_runs_are_found_by_configuration_in_order_of_laziness_and_seed(runs_of_two_seeds):

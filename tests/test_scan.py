@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import rmtlib
-from rmtlib import costs, ensembles
+from rmtlib import costs, ensembles, parallel
 from rmtlib.cli import main
 from rmtlib.scan_files import write_scan, write_snr
 from rmtlib.signal_to_noise import signal_to_noise, spectrum_ratio
@@ -164,6 +164,20 @@ def test_a_scan_writes_a_table_the_same_as_json_and_spectrums_form(network, tmp_
     best = {kind: max(found, key=lambda pair: pair[1])[0] for kind, found in by_type.items()}
     assert best["self_attn.q_proj"] == "model.layers.2.self_attn.q_proj"
     assert set(best) == {"self_attn.q_proj", "self_attn.v_proj", EVIL}
+
+
+@pytest.mark.parametrize("finished", [0, 2])
+def test_after_an_interrupt_no_older_file_is_taken_for_that_of_this_scan(finished, network, tmp_path, monkeypatch):
+    command = ["scan", str(network), "-o", str(tmp_path / "out"), "--snr-json", str(tmp_path / "snr.json")]
+    assert main(command) == 0
+
+    def stopped(work, weights, *, workers, names):
+        yield from ((name, work(name, weights[name])) for name in names[:finished])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(parallel, "as_they_finish", stopped)
+    assert main(command) == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.safetensors"] + ["out.csv"] * bool(finished)
 
 
 def test_names_stay_text_in_every_file_and_in_the_terminal(network, tmp_path, capsys):

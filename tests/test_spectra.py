@@ -226,6 +226,7 @@ def test_stable_rank_is_the_squared_ratio_of_two_norms():
     nu = spectrum(W, vectors=False).nu
     expected = np.linalg.norm(W, "fro") ** 2 / np.linalg.norm(W, 2) ** 2
     assert spectra.stable_rank(nu) == pytest.approx(expected, rel=1e-10)
+    assert spectra.stable_rank([3.0]) == 1
     assert spectra.stable_rank(1e-180 * nu) == pytest.approx(expected, rel=1e-10)
 
 

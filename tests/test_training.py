@@ -712,6 +712,17 @@ def test_a_diverging_run_is_marked_and_never_a_result(config, loss, tmp_path):
             again()
 
 
+def test_a_run_that_diverges_later_leaves_no_checkpoint(tmp_path):
+    def blow_up(epoch, network):
+        if epoch == 2:
+            with torch.no_grad():
+                next(network.parameters()).fill_(np.inf)
+
+    with pytest.raises(DivergedError, match="diverged in epoch 3"):
+        train(replace(QUICK, epochs=3), folder=tmp_path, on_epoch=blow_up, progress=False)
+    assert [path.name for path in (tmp_path / replace(QUICK, epochs=3).name).iterdir()] == ["run.json"]
+
+
 def test_the_accuracy_of_a_network_that_overflows_is_nan():
     network = torch.nn.Linear(2, 2)
     with torch.no_grad():

@@ -426,6 +426,7 @@ def _record(path, config, status, seconds, **results):
 
 def _stop_diverged(path, config, row, seconds):
     _record(path, config, "diverged", seconds, epoch=row["epoch"], train_loss=str(row["train_loss"]))
+    _remove_leftovers(path)
     msg = (
         f"{path.name} diverged in epoch {row['epoch']}: its loss is {row['train_loss']}, its test accuracy {row['test_accuracy']}"
     )

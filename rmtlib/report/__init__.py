@@ -116,7 +116,7 @@ def make_report(
         As in `rmtlib.analyse_network`.
     resume : bool
         Keep the rows that the table holds already for this file and these parameters, and analyse the other layers. The page has
-        the panels of these others alone.
+        the panels of these others alone. Rows of layers that are not chosen now stay in the CSV, and in it alone.
     null : bool
         Analyse noise of the same shapes as well, see `noise_like`.
     seed : int
@@ -129,7 +129,8 @@ def make_report(
     Returns
     -------
     Report
-        The table has one row a layer and is written anew whenever a layer is finished; page and JSON when all are.
+        The table has one row a layer and is written anew as layers finish, every five seconds at most; page and JSON when
+        all are.
 
     Raises
     ------

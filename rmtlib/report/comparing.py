@@ -76,12 +76,14 @@ def make_comparison(
         As in `rmtlib.compare`.
     resume : bool
         Keep the rows that the table holds already for these files and parameters, and compare the other layers. Of the rows that
-        are kept, page and JSON do not have the vectors one by one.
+        are kept, page and JSON do not have the vectors one by one. Rows of layers that are not chosen now stay in the CSV, and in
+        it alone.
 
     Returns
     -------
     ComparisonReport
-        The table has one row a layer and is written anew whenever a layer is finished; page and JSON when all are.
+        The table has one row a layer and is written anew as layers finish, every five seconds at most; page and JSON when
+        all are.
 
     Raises
     ------
@@ -134,7 +136,7 @@ def find_tuned(tuned: str) -> Weights | dict[str, Weights]:
     Raises
     ------
     ValueError
-        If there is no such network, or it cannot be read.
+        If there is no such network, it cannot be read, or two checkpoints have one number.
     """
     try:
         return find_network(tuned)

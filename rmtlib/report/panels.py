@@ -14,6 +14,7 @@ __all__ = ["panels"]
 ROW = '<div class="panels" style="display:flex;flex-wrap:wrap;gap:6px">'
 ROOM = 1.24  # above the highest point, for the legend
 POINTS, DOTS = 400, 600  # of a curve and of p-values, at most: of more vectors every second, third, ... is drawn
+FEW = 30  # vectors, below which each has a dot that is seen alone
 BAND = "#d1d1d1"
 
 
@@ -86,9 +87,10 @@ def _vectors(analysis):
     plot.band([0, 1], low, high, BAND)
     for line, side, color in ((0, "output", COLORS["trained"]), (1, "input", COLORS["other"])):
         test = getattr(analysis, side)
-        last, step = len(test.pvalue) - 1, -(-len(test.positions) // POINTS)
-        few = slice(None, None, -(-len(test.pvalue) // DOTS))
-        plot.dots((np.arange(last + 1) / last)[few], test.calibrated_pvalue[few], color, size=2, opacity=0.3)
-        plot.line(test.positions[::step] / last, test.moving_mean[::step], color)
+        rank = np.linspace(1, 0, len(test.pvalue))[::-1]  # a single vector is that of the largest level
+        few, step = (slice(None, None, -(-count // most)) for count, most in ((len(rank), DOTS), (len(test.positions), POINTS)))
+        size, opacity = (4, 1) if len(rank) < FEW else (2, 0.3)
+        plot.dots(rank[few], test.calibrated_pvalue[few], color, size=size, opacity=opacity)
+        plot.line(rank[test.positions][step], test.moving_mean[step], color)
         plot.note(f"{side}: p and moving mean", line=line, color=color)
     return "Porter–Thomas p-values of the vectors", plot
