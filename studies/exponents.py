@@ -114,7 +114,8 @@ def outcome(found: pd.DataFrame, *, alike: str = "one laziness") -> Outcome:
     within, across = found.loc["one laziness"], found.loc["across"]
     says = (
         "among networks of one laziness the rank correlation of exponent and accuracy is on average "
-        f"{within['correlation']:+.2f}, where chance gives ± {within['half']:.2f}; over all networks it is {across['correlation']:+.2f}"
+        f"{within['correlation']:+.2f}, where chance gives ± {within['half']:.2f}; "
+        f"over all networks it is {across['correlation']:+.2f}"
     )
     return Outcome(word, says=says)
 

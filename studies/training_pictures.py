@@ -494,9 +494,7 @@ def exponents(table: pd.DataFrame) -> Drawing:
     ax.set_ylim(ax.get_ylim()[0] - 4)
     ax.text(1.9, ax.get_ylim()[0] + 1.3, "as in\nnoise", fontsize=9, ha="right")
     ax.set(xlabel="exponent, in standard deviations from noise", ylabel="test accuracy (%)")
-    alt = (
-        "Rich networks lie to the left and high, lazy ones within the band of noise; trends within one laziness differ."
-    )
+    alt = "Rich networks lie to the left and high, lazy ones within the band of noise; trends within one laziness differ."
     return drawing(figure, alt=alt)
 
 
