@@ -15,12 +15,17 @@ from rmtlib.tails import fit_power_law, noise_exponent
 
 from . import verdicts
 
-__all__ = ["by_laziness", "correlations", "of_runs", "outcome"]
+__all__ = ["by_laziness", "correlations", "of_runs", "outcome", "recipe_of"]
 
 FEWEST = 4  # networks that a rank correlation is taken of
 STATED = 0.5  # correlation that should have been seen
 KEPT = {"one laziness": ["laziness"], "one laziness and recipe": ["laziness", "recipe"], "across": []}
 PLACE = re.compile(r"-alpha[^-]+-seed\d+")  # in the name of a run: what is left is its recipe
+
+
+def recipe_of(run: Run) -> str:
+    """The name of a run without its laziness and seed: what it was trained by."""
+    return PLACE.sub("", run.name)
 
 
 def of_runs(runs: list[Run] | None = None, layer: str = "dense2") -> pd.DataFrame:
@@ -45,7 +50,7 @@ def of_runs(runs: list[Run] | None = None, layer: str = "dense2") -> pd.DataFram
         null = noise_exponent(W.shape)
         rows[run.name] = {
             "laziness": run.config["laziness"],
-            "recipe": PLACE.sub("", run.name),
+            "recipe": recipe_of(run),
             "test accuracy, %": 100 * run.test_accuracy,
             "exponent": exponent,
             "above noise": (exponent - null.mean) / null.standard_deviation,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from rmtlib.null_laws import noise_singular_values
 from rmtlib.runs import Run, RunError, find_runs, initial
 
 from . import verdicts
+from .exponents import recipe_of
 from .layers import LevelStatistics, fewest_levels, level_statistics
 from .measured import FEW
 from .randomness import spacings_none, variance_ratio
@@ -31,6 +32,7 @@ __all__ = [
     "noise_ratios",
     "numbers",
     "overview",
+    "panels_of",
     "spacings_outcome",
     "variance_outcome",
     "vectors_outcome",
@@ -67,34 +69,56 @@ class Panels:
 
 LONGEST = 20.0  # interval of the number variance, in mean spacings
 TRAIN = "rmtlib run chapters/09_training.md -p dataset cifar10 -p epochs 100 -p network"
+MINI = Panels(
+    "F1a2",
+    "F1b2",
+    "F2d",
+    "T2-minialexnet",
+    "conv2",
+    0.85,
+    ("conv2", "dense1"),
+    f"{TRAIN} minialexnet -p weight_decay 0.0002",
+)
 PANELS = {
     "mlp1024": Panels("F1a1", "F1b1", "F2b", "T2-mlp1024", "dense2", 0.81, ("dense2",), f"{TRAIN} mlp1024"),
-    "minialexnet": Panels(
-        "F1a2",
-        "F1b2",
-        "F2d",
-        "T2-minialexnet",
-        "conv2",
-        0.85,
-        ("conv2", "dense1"),
-        f"{TRAIN} minialexnet -p weight_decay 0.0002",
+    "minialexnet": MINI,
+    "minialexnet3x3": replace(
+        MINI, command=f"{TRAIN} minialexnet3x3 -p learning_rate 0.01 -p momentum 0.0 -p weight_decay 0.0002"
     ),
 }
 
 
 def finished(names: Iterable[str], *, laziness: float = 1.0, folder=None) -> dict[str, list[Run]]:
-    """Finished runs of these networks; one without any is left out."""
-    found = {}
+    """Finished runs of these networks, reading by reading.
+
+    Returns
+    -------
+    dict of str to list of Run
+        Networks that differ in their seeds alone stand together, by the name of the network. Further recipes of one network have
+        their differences behind its name. A network without a run is left out.
+    """
+    found: dict[str, list[Run]] = {}
     for name in names:
         try:
-            found[name] = find_runs(folder=folder, network=name, laziness=laziness)
+            runs = find_runs(folder=folder, network=name, laziness=laziness)
         except RunError:
             continue
+        recipes: dict[str, list[Run]] = {}
+        for run in runs:
+            recipes.setdefault(recipe_of(run), []).append(run)
+        for i, (recipe, own) in enumerate(sorted(recipes.items())):
+            differences = recipe.removeprefix(f"{name}-{own[0].config['dataset']}-")
+            found[f"{name} {differences}" if i else name] = own
     return found
 
 
+def panels_of(runs: Sequence[Run]) -> Panels:
+    """What the paper draws of the network that these runs are of."""
+    return PANELS[runs[0].config["network"]]
+
+
 def overview(runs: Mapping[str, list[Run]]) -> pd.DataFrame:
-    """How many networks of each kind there are, their epochs and test accuracies, or how to train one."""
+    """How many networks of each reading there are, their epochs and test accuracies, or how to train one."""
     rows = {
         name: {
             "networks": len(own := runs.get(name, [])),
@@ -102,7 +126,7 @@ def overview(runs: Mapping[str, list[Run]]) -> pd.DataFrame:
             "test accuracy, %": ", ".join(f"{100 * run.test_accuracy:.1f}" for run in own),
             **({} if own else {"how to train it": PANELS[name].command}),
         }
-        for name in PANELS
+        for name in dict.fromkeys([*PANELS, *runs])
     }
     return pd.DataFrame(rows).T
 
@@ -113,17 +137,17 @@ def initial_matrix(run: Run, layer: str) -> np.ndarray:
 
 
 def level_statistics_of(runs: Mapping[str, list[Run]], *, a: int = 15) -> dict[tuple[str, str, str], LevelStatistics]:
-    """Levels of the matrices of figure 1 by network, layer and "initial" or "trained"; the first run of each network."""
+    """Levels of the matrices of figure 1 by reading, layer and "initial" or "trained"; the first run of each reading."""
     found = {}
-    for name, (run, *_) in runs.items():
-        layer = PANELS[name].layer
+    for name, own in runs.items():
+        run, layer = own[0], panels_of(own).layer
         found[name, layer, "initial"] = level_statistics(initial_matrix(run, layer), a=a)
         found[name, layer, "trained"] = level_statistics(rmtlib.load_weights(run)[layer].matrix, a=a)
     return found
 
 
 def every_layer(runs: Mapping[str, list[Run]], *, a: int = 15) -> dict[tuple[str, int, str], rmtlib.LayerAnalysis]:
-    """Every layer that has enough levels for its spacings, of all runs, by network, seed and layer."""
+    """Every layer that has enough levels for its spacings, of all runs, by reading, seed and layer."""
     return {
         (name, run.config["seed"], layer): rmtlib.analyse(weight, a=a)
         for name, own in runs.items()
@@ -155,33 +179,42 @@ def figure_outcomes(
     every : mapping
         From `every_layer`.
     noise : mapping of str to array
-        From `noise_ratios`, by network.
+        From `noise_ratios`, by reading.
     space : str
         Of the vectors of figure 2.
 
     Returns
     -------
     dict of str to Outcome or Untested
-        By id.
+        By id. Of several readings each is judged by itself, and what holds in all of them counts.
     """
-    found: dict[str, Outcome | Untested] = {}
-    for name, panels in PANELS.items():
-        ids = (panels.spacings, panels.number_variance, panels.vectors, panels.table)
-        if name not in runs:
-            found |= {id: Untested(panels.command) for id in ids}
-            continue
-        epochs = runs[name][0].config["epochs"]
-        kind = f"; reconstructed network, {epochs} epochs" if name == "minialexnet" else ""
+    found: dict[str, dict[str, Outcome]] = {}
+    for name, own_runs in runs.items():
+        panels, epochs = panels_of(own_runs), own_runs[0].config["epochs"]
+        kind = f"; reconstructed network, {epochs} epochs" if "minialexnet" in name else ""
         own = {key[1:]: s for key, s in every.items() if key[0] == name}
         of_layer = [s for (_, layer), s in own.items() if layer == panels.layer]
         shown = {wanted: [s for (_, layer), s in own.items() if layer == wanted] for wanted in panels.shown}
         seeds = len({seed for seed, _ in own})
         of_seeds = f"; {seeds} seed" + "s" * (seeds > 1)
-        found[panels.spacings] = spacings_outcome(panels.spacings, of_layer, kind)
-        found[panels.number_variance] = variance_outcome([s.nu for s in of_layer], noise[name], kind, a=of_layer[0].a)
-        found[panels.vectors] = vectors_outcome(shown, space, of_seeds + kind)
-        found[panels.table] = _none(panels.table, list(own.values()), kind)
-    return found
+        outcomes = {
+            panels.spacings: spacings_outcome(panels.spacings, of_layer, kind),
+            panels.number_variance: variance_outcome([s.nu for s in of_layer], noise[name], kind, a=of_layer[0].a),
+            panels.vectors: vectors_outcome(shown, space, of_seeds + kind),
+            panels.table: _none(panels.table, list(own.values()), kind),
+        }
+        for id, outcome in outcomes.items():
+            found.setdefault(id, {})[name] = outcome
+    commands = {id: p.command for p in reversed(PANELS.values()) for id in (p.spacings, p.number_variance, p.vectors, p.table)}
+    return {id: _of_all(found[id]) if id in found else Untested(command) for id, command in commands.items()}
+
+
+def _of_all(readings):
+    if len(readings) == 1:
+        return next(iter(readings.values()))
+    word = together([str(outcome.verdict) for outcome in readings.values()])
+    told = [f"{name}: {outcome.verdict}, {outcome.numbers['says']}" for name, outcome in readings.items()]
+    return Outcome(word, says="; ".join(told))
 
 
 def _none(id, layers, kind):
@@ -257,8 +290,8 @@ def vectors_outcome(layers: Mapping[str, Sequence[rmtlib.LayerAnalysis]], space:
 def numbers(
     runs: Mapping[str, list[Run]], every: Mapping[tuple[str, int, str], rmtlib.LayerAnalysis], *, space: str = "output"
 ) -> dict[str, float | str]:
-    """Numbers of both networks that the text of their chapter gives; none where one of them is missing. As `figure_outcomes`."""
-    if PANELS.keys() - runs.keys():
+    """Numbers of these networks that the text of their chapter gives; none where one is missing. As `figure_outcomes`."""
+    if {"mlp1024", "minialexnet"} - runs.keys():
         return {}
     mini, seed = runs["minialexnet"][0], runs["minialexnet"][0].config["seed"]
     convolution = every["minialexnet", seed, "conv2"]
@@ -267,6 +300,7 @@ def numbers(
         name: layer_ends((s for (n, _, layer), s in every.items() if (n, layer) == ("mlp1024", name)), space) for name in names
     }
     first = every["mlp1024", runs["mlp1024"][0].config["seed"], "dense2"]
+    reconstructed = {name: own for name, own in runs.items() if "minialexnet" in name}
     return {
         "wide_ends": "; ".join(
             f"{name} {own['large'][0]:.2f} ({own['large'][1]}), {own['small'][0]:.2f} ({own['small'][1]})"
@@ -275,8 +309,12 @@ def numbers(
         "wide_accuracy": 100 * float(np.mean([run.test_accuracy for run in runs["mlp1024"]])),
         "wide_seeds": len(runs["mlp1024"]),
         "wide_outliers": int(first.row()["outliers"]),
-        "mini_accuracy": 100 * mini.test_accuracy,
-        "mini_epochs": mini.config["epochs"],
+        "mini_accuracies": ", ".join(
+            f"{100 * run.test_accuracy:.1f} % after {run.config['epochs']} epochs ({name})"
+            for name, own in reconstructed.items()
+            for run in own
+        ),
+        "mini_networks": sum(map(len, reconstructed.values())),
         "mini_decay": mini.config["learning_rate_decay"],
         "mini_levels": len(convolution.nu) - 4 * convolution.a,
         "mini_filters": len(convolution.nu),
