@@ -21,6 +21,7 @@ __all__ = [
     "centred_numbers",
     "end_tests_by_layer",
     "figure",
+    "in_full",
     "layer_outcomes",
     "linear_table",
     "outcomes",
@@ -124,6 +125,12 @@ def centred_numbers(stated: pd.DataFrame, centred: pd.DataFrame, layer: str = "d
         means = by_laziness(networks).loc[10.0]
         found |= {f"{name}_10_{images}": float(means[images]) for images in ("training", "test")}
     return found
+
+
+def in_full(networks: pd.DataFrame) -> str:
+    """How many networks of each laziness were measured with the weights of all their layers, in words."""
+    counts = networks.dropna(subset="logit_error").groupby("laziness").size()
+    return ", ".join(f"{count} network{'s' * (count > 1)} at α = {alpha:g}" for alpha, count in counts.items())
 
 
 def update_size(run: Run, layer: str = "dense2") -> float:

@@ -17,7 +17,19 @@ from .sentences import SENTENCES, judge
 from .verdicts import end as end_is
 from .verdicts import explained
 
-__all__ = ["READINGS", "Reading", "accuracies", "ends", "marks", "one_reading", "read", "read_all", "sizes", "verdicts_table"]
+__all__ = [
+    "READINGS",
+    "Reading",
+    "accuracies",
+    "ends",
+    "marks",
+    "nearest",
+    "one_reading",
+    "read",
+    "read_all",
+    "sizes",
+    "verdicts_table",
+]
 
 HALF = dict(zip(REGIMES, (0.3, 0.5, 2.5), strict=True))
 READINGS: dict[str, dict] = {
@@ -168,6 +180,13 @@ def one_reading(readings: Mapping[str, Reading]) -> Outcome:
     words = [reading.verdict for reading in readings.values()]
     best = "reproduced" if "reproduced" in words else "inconclusive" if "inconclusive" in words else "not reproduced"
     return Outcome(best, says="; ".join(told))
+
+
+def nearest(readings: Mapping[str, Reading]) -> str:
+    """The reading that contradicts the fewest sentences, and leaves the fewest open."""
+    return min(
+        readings, key=lambda name: [len(readings[name].those(w)) for w in ("not reproduced", "not tested here", "inconclusive")]
+    )
 
 
 def sizes(readings: Mapping[str, Reading], space: str = "output") -> dict[str, float | str]:

@@ -31,7 +31,16 @@ __all__ = [
 ]
 
 REGIMES = {"rich": 0.5, "typical": 1.0, "lazy": 5.0}  # the paper's alpha, here called laziness
-RECIPE = {"dataset": "cifar10", "learning_rate": 0.001, "standardization": "image", "epochs": 100}  # of the paper, as stated
+RECIPE = {  # of the paper, as stated
+    "dataset": "cifar10",
+    "standardization": "image",
+    "epochs": 100,
+    "batch_size": 32,
+    "learning_rate": 0.001,
+    "learning_rate_decay": 0.95,
+    "momentum": 0.95,
+    "weight_decay": 0.0,
+}
 PAPER_ACCURACY = {"rich": 52.7, "typical": 55.2, "lazy": 50.4}  # in per cent: its N2, N3 and N1
 NUMBERS = {"N1": "lazy", "N2": "rich", "N3": "typical"}  # the paper's accuracies
 
@@ -86,8 +95,16 @@ def evidence(
     ------
     ValueError
         If a bulk or the spacings cannot be told.
+    RunError
+        If a regime has two runs with one seed.
     """
-    of = {(regime, run.config["seed"]): run for regime, own in runs.items() for run in own}
+    of: dict[tuple[str, int], Run] = {}
+    for regime, own in runs.items():
+        for run in own:
+            twin = of.setdefault((regime, run.config["seed"]), run)
+            if twin is not run:
+                msg = f"runs must tell one {regime} run with seed {run.config['seed']}; there are {twin.name} and {run.name}"
+                raise RunError(msg)
     first = {seed: run for (_, seed), run in reversed(of.items())}
     shown = {run.name: np.nan if gaps is None else 100 * gaps.get(run.name, np.nan) for run in of.values()}
     return Evidence(

@@ -340,8 +340,9 @@ def ends(table: pd.DataFrame, *, bound: float = 0.40) -> Row:
     styles = [("o", TRAINED, TRAINED), ("o", TRAINED, "none"), ("x", OTHER, None)]
     names = ["\n".join(textwrap.wrap(name, 16)) for name in readings]
     panels = []
+    height = 1.5 + 0.34 * len(regimes) * len(readings)
     for end in ("large", "small"):
-        figure, axes = small_axes(3.4, 6.2, rows=len(regimes))
+        figure, axes = small_axes(3.4, height, rows=len(regimes))
         for ax, regime in zip(axes, regimes, strict=True):
             own = table.xs((regime, end), level=(1, 2))
             places = [readings.index(name) for name in own.index]
@@ -353,8 +354,8 @@ def ends(table: pd.DataFrame, *, bound: float = 0.40) -> Row:
             ax.set_yticks(range(len(readings)), names)
             ax.set_title(f"{regime}, {end} end", loc="left")
         axes[-1].set_xlabel("mean p")
-        dips = int((table.xs(end, level=2)["as it is"] < bound).sum())
-        told = f"{dips} of {len(readings) * len(regimes)} lie below {bound:g} as they are"
+        means = table.xs(end, level=2)["as it is"]
+        told = f"{int((means < bound).sum())} of {len(means)} lie below {bound:g} as they are"
         panels.append(drawing(figure, alt=f"Mean p of the vectors at the {end} end, by regime and reading; {told}."))
     return side_by_side(*panels)
 

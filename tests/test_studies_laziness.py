@@ -106,3 +106,11 @@ def test_networks_with_centred_logits_are_compared_with_the_recipe_at_the_same_l
     assert found["centred_10_test"] == pytest.approx(100 * np.mean([run.test_accuracy for run in lazy]))
     stated = find_runs(network="mlp512", laziness=10, **RECIPE)
     assert found["stated_10_training"] == pytest.approx(100 * np.mean([run.train_accuracy for run in stated]))
+
+
+def test_networks_that_were_measured_in_full_are_told_by_their_laziness():
+    table = networks(seeds=2).assign(logit_error=np.nan)
+    first = table["laziness"].isin([0.5, 0.7])
+    table.loc[first & (table["seed"] == 0), "logit_error"] = 0.3
+    table.loc[table["laziness"] == 5.0, "logit_error"] = 0.4
+    assert laziness.in_full(table) == "1 network at α = 0.5, 1 network at α = 0.7, 2 networks at α = 5"

@@ -101,3 +101,18 @@ def test_one_reading_that_holds_is_enough(runs):
 def test_without_the_recipe_as_stated_nothing_is_compared(runs):
     with pytest.raises(RunError, match="of 'centred logits' there are none"):
         read_all({}, {"centred logits": {"centred": True}})
+
+
+def test_the_nearest_reading_contradicts_least_and_then_leaves_least_open():
+    def reading(*words):
+        return Reading(networks(), {str(i): Outcome(word, says="") for i, word in enumerate(words)})
+
+    found = {
+        "one wrong": reading("not reproduced", "reproduced", "reproduced"),
+        "one open": reading("inconclusive", "reproduced", "compatible"),
+        "two open": reading("inconclusive", "inconclusive", "reproduced"),
+        "no networks": reading("reproduced", "not tested here", "reproduced"),
+    }
+    assert readings.nearest(found) == "one open"
+    del found["one open"]
+    assert readings.nearest(found) == "two open"

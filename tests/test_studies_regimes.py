@@ -187,3 +187,16 @@ def test_the_accuracies_are_those_that_the_paper_gives():
     criteria = tomllib.loads((Path(__file__).parents[1] / "paper.toml").read_text())
     given = {"lazy": "N1", "rich": "N2", "typical": "N3"}
     assert PAPER_ACCURACY == {regime: criteria[id]["paper"] for regime, id in given.items()}
+
+
+def test_two_runs_with_one_seed_are_no_evidence():
+    own = [SimpleNamespace(name=name, config={"seed": 0}) for name in ("short", "long")]
+    with pytest.raises(RunError, match="runs must tell one rich run with seed 0; there are short and long"):
+        evidence({"rich": own})
+
+
+def test_the_recipe_as_stated_is_told_from_every_other(tmp_path):
+    write_run(tmp_path, "stated", laziness=1.0)
+    for i, other in enumerate(({"batch_size": 64}, {"momentum": 0.9}, {"learning_rate_decay": 0.9}, {"weight_decay": 1e-4})):
+        write_run(tmp_path, f"other{i}", laziness=1.0, **other)
+    assert names(runs_of(folder=tmp_path, alphas={"typical": 1.0})) == {"typical": ["stated"]}
