@@ -183,10 +183,9 @@ def one_reading(readings: Mapping[str, Reading]) -> Outcome:
 
 
 def nearest(readings: Mapping[str, Reading]) -> str:
-    """The reading that contradicts the fewest sentences, and leaves the fewest open."""
-    return min(
-        readings, key=lambda name: [len(readings[name].those(w)) for w in ("not reproduced", "not tested here", "inconclusive")]
-    )
+    """The reading that contradicts the fewest sentences, and of these the one that leaves the fewest untested and open."""
+    words = "not reproduced", "not tested here", "inconclusive"
+    return min(readings, key=lambda name: [len(readings[name].those(word)) for word in words])
 
 
 def sizes(readings: Mapping[str, Reading], space: str = "output") -> dict[str, float | str]:

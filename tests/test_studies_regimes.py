@@ -4,6 +4,7 @@ import doctest
 import json
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -153,7 +154,7 @@ def test_one_seed_is_one_run_of_each_regime(folder):
 
 
 def test_a_seed_that_several_runs_share_is_refused(folder):
-    write_run(folder, "rich-again", laziness=0.5, batch_size=16)
+    write_run(folder, "rich-again", laziness=0.5, bulk_variance=True)
     with pytest.raises(
         RunError, match="settings must tell one rich run with seed 0; there are rich-again, rich0|rich0, rich-again"
     ):
