@@ -3,8 +3,10 @@ import gc
 import importlib
 import json
 import pickle
+import sys
 import tomllib
 import tracemalloc
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -14,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rmtlib.weights
+from rmtlib.filtering import filter_network
 from rmtlib.weights import Layer, WeightsError, load_weights
+from rmtlib.weights.tensors import Tensor, distinct
 
 from . import builders
 from .builders import gaussian
@@ -117,6 +121,111 @@ def test_kinds_follow_from_dimensions_and_names():
 
 def test_a_name_that_two_tensors_would_share_stays_whole():
     assert set(load_weights({"a": gaussian(64, 64), "a.weight": gaussian(64, 65)})) == {"a", "a.weight"}
+
+
+def test_of_two_tensors_of_one_name_the_second_is_listed(tmp_path):
+    X, Y = gaussian(20, 30), gaussian(20, 31)
+    reason = "another tensor has the name a.b, and comes before it: give it a name of its own"
+    for content in ({"a.b": X, "a": {"b": Y}}, {"a": {"b": X}, "a.b": Y}, {"a": [{"b": X}], "a.0.b": Y}):
+        weights = load_weights(content)
+        assert_same_layers(weights, {next(iter(weights)): X})
+        name = next(iter(weights))
+        assert weights.skipped == [(f"{name}'", (20, 31), reason.replace("a.b", name))]
+    weights = load_weights({1: X, "1": Y, "1'": X, "a": {"1": Y}, "b": 1})
+    assert_same_layers(weights, {"1": X, "1'": X, "a.1": Y})
+    assert reasons(weights)["1'2"].startswith("another tensor has the name 1,")
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for array in (X, Y, Y):
+            with archive.open("w.npy", "w") as file:
+                np.save(file, array)
+    weights = load_weights(tmp_path / "a.npz")
+    assert (list(weights), list(reasons(weights))) == (["w"], ["w'", "w'2"])
+
+
+def test_of_two_tensors_of_one_name_filtering_changes_the_one_that_is_a_layer():
+    X, Y = gaussian(40, 60), gaussian(40, 61)
+    new = filter_network({1: X, "1": Y}, cut=3, shrink=False).weights
+    assert np.linalg.matrix_rank(new[1]) == 3
+    np.testing.assert_array_equal(new["1"], Y)
+
+
+def test_a_part_of_one_tensor_may_have_the_name_of_another():
+    """And a tensor whose name loses its ending, the name of one that keeps it."""
+    conv, X, Y = gaussian(32, 4, 5), gaussian(20, 30), gaussian(21, 30)
+    weights, both = load_weights({"conv.weight": conv, "conv#1": X}, groups={"conv": 2}), conv.swapaxes(1, 2).reshape(2, 16, 20)
+    assert_same_layers(weights, {"conv#0": both[0], "conv#1": both[1], "conv#1'": X})
+    arrays = {"a": gaussian(20, 31), "a.weight": X, "a.weight.weight": Y}
+    assert_same_layers(load_weights(arrays), {"a": arrays["a"], "a.weight": X, "a.weight'": Y})
+
+
+def calls(function) -> int:
+    """How many functions were called, of Python and of C."""
+    count = 0
+
+    def profile(frame, event, argument):
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(profile)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+X4 = np.ones((4, 4), np.float32)
+MANY = {
+    "layers": lambda i: {f"l.{i}.weight": X4},
+    "pairs": lambda i: {f"l.{i}.lora_A.weight": X4, f"l.{i}.lora_B.weight": X4},
+    "experts": lambda i: {f"l.{i}.experts.gate_up_proj": np.ones((2, 4, 6), np.float32)},
+    "quantised": lambda i: {f"l.{i}.weight": np.ones((4, 4), np.int8), f"l.{i}.weight_scale": np.ones((4, 1), np.float32)},
+    "names that meet": lambda i: {i: X4, str(i): X4},
+}
+
+
+@pytest.mark.parametrize("kind", MANY)
+def test_the_work_of_listing_grows_with_the_number_of_tensors(kind):
+    def listed(count):
+        arrays = {name: array for i in range(count) for name, array in MANY[kind](i).items()}
+        return calls(lambda: load_weights(arrays, min_levels=2))
+
+    listed(1)  # what is done once
+    assert listed(400) < 2.1 * listed(200)
+
+
+def test_the_work_of_names_that_are_all_alike_grows_with_their_number():
+    few, many = (calls(lambda count=count: distinct([Tensor("w", (), "")] * count)) for count in (200, 400))
+    assert many < 2.1 * few
+    names = [tensor.name for tensor in distinct([Tensor(name, (), "") for name in ("w", "w'", "w", "w", "w'")])]
+    assert names == ["w", "w'", "w'2", "w'3", "w''"]
+
+
+def test_the_work_of_a_look_up_does_not_grow_with_the_number_of_layers():
+    def looked_up(count, look):
+        weights = load_weights({f"l.{i}.weight": X4 for i in range(count)}, min_levels=2)
+        return calls(lambda: [look(weights, name) for name in weights])
+
+    for look in (
+        lambda weights, name: weights.shapes[name],
+        lambda weights, name: weights.kinds[name],
+        lambda weights, name: weights.replace(name, X4),
+    ):
+        assert looked_up(400, look) < 2.1 * looked_up(200, look)
+
+
+def test_shapes_and_kinds_follow_a_layer_that_is_not_finite_and_cannot_be_changed():
+    arrays = {"a": gaussian(20, 30), "b": np.full((20, 31), np.nan), "c": gaussian(20, 32)}
+    weights = load_weights(arrays)
+    for name in weights.shapes:  # as they were when it began
+        if name == "b":
+            with pytest.raises(WeightsError, match="nan"):
+                weights[name]
+    assert weights.shapes == {"a": (20, 30), "c": (20, 32)}
+    assert weights.kinds == {"a": "dense", "c": "dense"}
+    with pytest.raises(TypeError, match="does not support item assignment"):
+        weights.shapes["a"] = (1, 2)
 
 
 def test_unknown_and_skipped_names_raise_a_key_error_that_says_why():
@@ -738,6 +847,18 @@ def test_incomplete_and_diverged_runs_are_refused(tmp_path):
     only = {f"trained.{name}": array for name, array in MLP.items()}
     with pytest.raises(WeightsError, match="holds no tensors named initial.<layer>"):
         load_weights(builders.safetensors(tmp_path / "only.safetensors", only), initial=True)
+
+
+def test_a_folder_whose_weights_have_the_name_of_a_run_s_is_read(tmp_path):
+    builders.safetensors(tmp_path / "weights.safetensors", MLP)
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+    assert list(load_weights(tmp_path)) == ["dense1", "dense2"]
+    with pytest.raises(WeightsError, match="initial=True needs a run"):
+        load_weights(tmp_path, initial=True)
+    builders.safetensors(tmp_path / "adapters.safetensors", {"other.weight": gaussian(20, 20)})
+    assert list(load_weights(tmp_path)) == ["dense1", "dense2"]
+    builders.safetensors(tmp_path / "model.safetensors", {"better.weight": gaussian(20, 20)})
+    assert list(load_weights(tmp_path)) == ["better"]
 
 
 @pytest.mark.parametrize(

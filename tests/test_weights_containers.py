@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from rmtlib.weights import WeightsError, load_weights
+from rmtlib.weights.read_flax import Packed
 
 from . import builders
 from .builders import gaussian
@@ -177,6 +178,29 @@ def test_flax_msgpack_with_chunks_and_bfloat16(tmp_path):
     weights = load_weights(tmp_path / "flax_model.msgpack")
     for name, expected in (("fc", W), ("half", half.astype(np.float32).T), ("long", W)):
         np.testing.assert_array_equal(weights[name].matrix, expected)
+
+
+def test_arrays_of_other_packages_come_as_copies_whatever_they_promise():
+    class Shared:
+        shape, dtype = W.shape, W.dtype
+
+        def __array__(self, dtype=None, copy=None):
+            return W.view()
+
+    matrix = load_weights({"w": Shared()})["w"].matrix
+    assert matrix.flags.writeable
+    assert not np.shares_memory(matrix, W)
+
+
+def test_flax_s_arrays_keep_numpy_s_protocol():
+    packed = Packed((20, 30), "float32", W.T.reshape(20, 30).tobytes())
+    for copy in (None, True):
+        assert packed.__array__(np.float64, copy=copy).dtype == np.float64
+    assert packed.__array__(copy=True).flags.writeable
+    if np.lib.NumpyVersion(np.__version__) >= "2.0.0":
+        assert np.shares_memory(np.array(packed, copy=False), np.array(packed, copy=False))
+        with pytest.raises(ValueError, match="copy"):
+            np.array(packed, np.float64, copy=False)
 
 
 # Folders

@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from types import MappingProxyType
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from .composite import combine
 from .layers import Plan, plan_layers
 from .origin import Origin
 from .sources import open_source
-from .tensors import Skipped, Tensor, WeightsError, called, read_floats
+from .tensors import Skipped, Tensor, WeightsError, called, distinct, read_floats
 from .tied import name_tied
 
 __all__ = ["Layer", "Skipped", "Weights", "WeightsError", "load_weights", "pretrained"]
@@ -76,10 +77,10 @@ class Weights(Mapping):
     ----------
     skipped : list of Skipped
         ``(name, shape, reason)`` of every tensor that gives no matrix.
-    shapes : dict of str to tuple of int
-        ``(n_out, n_in)`` of every matrix.
-    kinds : dict of str to str
-        Kind of every matrix, as in `Layer`.
+    shapes : mapping of str to tuple of int
+        ``(n_out, n_in)`` of every matrix, to be read alone.
+    kinds : mapping of str to str
+        Kind of every matrix, as in `Layer`, to be read alone.
     origin : rmtlib.weights.origin.Origin or None
         The file or folder that they are read from; None for weights in memory.
     """
@@ -91,6 +92,7 @@ class Weights(Mapping):
         self._not_finite: dict[str, str] = {}
         self._last: tuple[Plan, np.ndarray] | None = None
         self._lock = Lock()
+        self._told: tuple[Mapping[str, tuple[int, int]], Mapping[str, str]] | None = None
 
     def __getitem__(self, name: str) -> Layer:
         plan, rows = self._plan(name)
@@ -113,12 +115,12 @@ class Weights(Mapping):
         return list(self._skipped)
 
     @property
-    def shapes(self) -> dict[str, tuple[int, int]]:
-        return {name: (rows.stop - rows.start, plan.map.shape[1]) for name, (plan, rows) in self._plans.items()}
+    def shapes(self) -> Mapping[str, tuple[int, int]]:
+        return self._shapes_and_kinds()[0]
 
     @property
-    def kinds(self) -> dict[str, str]:
-        return {name: plan.map.kind for name, (plan, _) in self._plans.items()}
+    def kinds(self) -> Mapping[str, str]:
+        return self._shapes_and_kinds()[1]
 
     def tensor(self, name: str) -> Tensor:
         """What the source says of the tensor that holds a layer: its name, shape and dtype there.
@@ -176,6 +178,15 @@ class Weights(Mapping):
     def __repr__(self) -> str:
         return f"Weights({len(self)} matrices: {', '.join(self) or 'none'}; {len(self._skipped)} tensors skipped)"
 
+    def _shapes_and_kinds(self) -> tuple[Mapping[str, tuple[int, int]], Mapping[str, str]]:
+        """Both, made anew only after a layer was found not to be finite."""
+        with self._lock:
+            if self._told is None:
+                shapes = {name: (rows.stop - rows.start, plan.map.shape[1]) for name, (plan, rows) in self._plans.items()}
+                kinds = {name: plan.map.kind for name, (plan, _) in self._plans.items()}
+                self._told = MappingProxyType(shapes), MappingProxyType(kinds)
+            return self._told
+
     def _plan(self, name: str) -> tuple[Plan, slice]:
         if name in self._plans:
             return self._plans[name]
@@ -196,6 +207,7 @@ class Weights(Mapping):
         if bad:
             reason = f"{bad} of {array.size} entries are nan or infinite"
             with self._lock:
+                self._told = None
                 if plan.layer + plan.blocks[0][0] in self._plans:
                     self._skipped.append(Skipped(plan.layer, plan.tensor.shape, reason))
                 for suffix, _ in plan.blocks:
@@ -303,7 +315,7 @@ def load_weights(
         "split_gates": split_gates,
         "min_levels": min_levels,
     }
-    plans, skipped = plan_layers(combine(name_tied(opened.tensors), opened.config), config=opened.config, **options)
+    plans, skipped = plan_layers(combine(name_tied(distinct(opened.tensors)), opened.config), config=opened.config, **options)
     path, origin = getattr(path_or_model, "weights_file", path_or_model), None
     if isinstance(path, str | os.PathLike):
         files = tuple(file.absolute() for file in opened.files)

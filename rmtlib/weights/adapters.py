@@ -80,9 +80,11 @@ BESIDE = re.compile(r"\.lora_(magnitude_vector|E|diag)(\.|$)")
 WRAPPED = re.compile(r"^base_model\.model\.")
 # Beginnings of a training that change the base as well.
 STARTS = ("pissa", "olora", "corda", "lora_ga", "loftq")
-# Regular expressions that are run: without a repeated group, and with two repetitions at most.
+LARGEST = 1e300  # of an alpha, which JSON tells with as many digits as it likes
+# Regular expressions that are run: without a repeated group, with two repetitions at most, and few ways to match a name.
 SIMPLE = re.compile(r"((\\[.dw]|\[\^?[\w-]+\]|[\w.-])[*+?]?|[(|)](?![*+?])|[\^$])*")
 LONGEST_NAME = 300
+WAYS = 2 * 10**6
 
 
 def adapters(tensors: list[Tensor], config: Mapping) -> list[Tensor]:
@@ -213,16 +215,20 @@ def _told(config: Mapping, key: str, pattern: str, layer: str) -> float | None:
         if found:
             number = value
             break
-    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+    if isinstance(number, bool) or not isinstance(number, int | float) or not abs(number) <= LARGEST:
         return None
     return number
 
 
 def _matches(expression: str, layer: str) -> bool | None:
     """Whether PEFT takes a regular expression for a layer; None for one that could take forever, which is not run."""
-    if not SIMPLE.fullmatch(expression) or expression.count("*") + expression.count("+") > 2 or len(layer) > LONGEST_NAME:
+    repeated = expression.count("*") + expression.count("+")
+    if not SIMPLE.fullmatch(expression) or repeated > 2 or max(len(layer), len(expression)) > LONGEST_NAME:
+        return None
+    ways = 2 ** expression.count("?") * math.prod(part.count("|") + 1 for part in re.split(r"[()]", expression))
+    if ways * (len(layer) + 1) ** (1 + repeated) > WAYS:
         return None
     try:
         return re.match(rf"(.*\.)?({expression})$", layer) is not None
-    except re.error:
+    except (re.error, RecursionError):
         return None

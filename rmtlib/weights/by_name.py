@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -73,7 +74,7 @@ class Names:
                 return value
         return None
 
-    @property
+    @functools.cached_property
     def width(self) -> int | None:
         """Width of the stream between layers: the configuration's, or that of the token embedding."""
         if known := self.number("hidden_size", "d_model", "n_embd", "text_config.hidden_size"):

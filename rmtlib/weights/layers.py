@@ -60,7 +60,7 @@ from .. import checks
 from .by_name import Names, is_normalisation, kind_of_matrix, last_part
 from .by_type import by_type
 from .maps import LinearMap
-from .tensors import FLOATS, Skipped, Tensor, WeightsError
+from .tensors import FLOATS, Given, Skipped, Tensor, WeightsError
 
 __all__ = ["Plan", "plan_layers"]
 
@@ -132,7 +132,7 @@ def plan_layers(
         If ``groups`` names what is no convolution and no stack of experts, or does not divide its outputs.
     """
     groups = {name: checks.integer(n, f"groups[{name!r}]", at_least=1) for name, n in (groups or {}).items()}
-    names, plans, skipped = Names(tensors, config), [], []
+    names, plans, skipped, given = Names(tensors, config), [], [], Given()
     repeated = Counter(ENDING.sub("", tensor.name) for tensor in tensors)
     for tensor in tensors:
         layer = ENDING.sub("", tensor.name)
@@ -150,7 +150,9 @@ def plan_layers(
         plan, left_out = _plan(tensor, layer, made, ground, min_levels)
         skipped += left_out
         if plan:
-            plans.append(plan)
+            # A part of one tensor may have the name of another.
+            blocks = tuple((given.give(layer + suffix).removeprefix(layer), rows) for suffix, rows in plan.blocks)
+            plans.append(replace(plan, blocks=blocks))
     if groups:
         msg = f"groups names {', '.join(map(repr, groups))}, but there is no such convolution"
         raise WeightsError(msg)

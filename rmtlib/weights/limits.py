@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .tensors import Tensor, WeightsError
 
-__all__ = ["allowed", "check_member", "member_names", "within_limits"]
+__all__ = ["allowed", "check_archive", "check_member", "member_names", "within_limits"]
 
 FACTOR = 10
 EXTRA = 100 * 10**6
@@ -30,17 +30,35 @@ def member_names(path: Path) -> list[str]:
         return []
 
 
-def check_member(path: Path, member: zipfile.ZipInfo) -> None:
-    """Refuse a part of an archive that unpacks to more than is allowed.
+def check_member(path: Path, member: zipfile.ZipInfo, growth: int = 1) -> None:
+    """Refuse a part of an archive that takes more than is allowed: ``growth`` bytes in memory for each that it unpacks to.
 
     Raises
     ------
     WeightsError
         If it says that it does; one that lies about it is cut off where it said it ends.
     """
-    if member.file_size > allowed(path):
-        claim = f"{member.filename!r} of {member.file_size} bytes, more than ten times the file and 100 MB"
+    if growth * member.file_size > allowed(path):
+        beside = f", which take {growth} times as many when they are read" if growth > 1 else ""
+        claim = f"{member.filename!r} of {member.file_size} bytes{beside}, more than ten times the file and 100 MB"
         msg = f"{path} holds {claim}: unpack it first"
+        raise WeightsError(msg)
+
+
+def check_archive(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse an archive whose parts, which a reader takes all at once, unpack to more than is allowed.
+
+    Raises
+    ------
+    WeightsError
+        If one of them or all together say that they do.
+    """
+    members = archive.infolist()
+    for member in members:
+        check_member(path, member)
+    size = sum(member.file_size for member in members)
+    if size > allowed(path):
+        msg = f"{path} holds {len(members)} members of {size} bytes, more than ten times the file and 100 MB: unpack it first"
         raise WeightsError(msg)
 
 

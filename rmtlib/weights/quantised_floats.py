@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping
 
 import numpy as np
 
+from .json_text import parsed
 from .made import UNREAD, as_float32
 from .tensors import FLOATS, Tensor, WeightsError, as_floats, read_stored
 
@@ -14,6 +15,7 @@ __all__ = ["as_scale", "bitnet", "bitsandbytes", "four_bit_floats", "int4", "pai
 
 E2M1 = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6, -0.0, -0.5, -1, -1.5, -2, -3, -4, -6], np.float32)
 POWERS = "float8_e8m0"
+LONGEST_STATE = 2**16
 
 
 def pairs(codes: np.ndarray) -> np.ndarray:
@@ -100,12 +102,14 @@ def bitsandbytes(weight, extra, config):
     if state is None:
         return None
     try:
-        told = json.loads(read_stored(state).astype(np.uint8).tobytes())
+        if state.skip or state.size > LONGEST_STATE:
+            return f"bitsandbytes' state cannot be read ({state.skip or f'{state.size} bytes'})"
+        told = parsed(read_stored(state).astype(np.uint8).tobytes(), "it")
         shape, block = tuple(int(n) for n in told["shape"]), int(told["blocksize"])
         nested, offset = told.get("nested_blocksize"), float(told.get("nested_offset", 0))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, OverflowError) as error:
         return f"bitsandbytes' state cannot be read ({error})"
-    size, absmax = int(np.prod(shape)), extra.get("weight.absmax")
+    size, absmax = math.prod(shape), extra.get("weight.absmax")
     if weight.dtype != "uint8" or absmax is None or "weight.quant_map" not in extra or block < 1 or min(shape, default=0) < 1:
         return f"bitsandbytes' {weight.dtype} with {', '.join(extra)} {UNREAD}"
     if weight.size != -(-size // 2) or absmax.size != -(-size // block):

@@ -41,7 +41,7 @@ def hqq(layer: str, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
     parts |= {f"meta.{part}": known[f"{layer}.meta.{part}"] for part in HQQ_PARTS if f"{layer}.meta.{part}" in known}
     try:
         made = _hqq(layer, weight, parts)
-    except (ValueError, KeyError, OverflowError) as error:
+    except (ValueError, LookupError, OverflowError) as error:
         reason = f"quantised: HQQ's {weight.dtype} {weight.shape} whose description is not whole ({error}) {UNREAD}"
         made = {weight.name: replace(weight, skip=reason)}
     reason = made[weight.name].skip or f"part of the quantised weight {layer}.weight"

@@ -49,7 +49,7 @@ def torchao(name: str, known: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _weight(data: Tensor, parts: Mapping[str, Tensor]):
     kind, told, scale = data.part_of.get("_type"), data.part_of.get("_data"), parts.get("scale")
     mine = f"torchao's {kind or 'weight'} {data.dtype} {data.shape} with {', '.join(parts) or 'nothing'}"
-    if kind is None or not isinstance(told, dict):
+    if not isinstance(kind, str) or not isinstance(told, dict):
         return f"{mine}, whose type the header of the file does not tell; dequantise it first"
     if scale is None or len(data.shape) != 2 or 0 in (*data.shape, *scale.shape) or "scale_and_zero" in parts:
         return f"{mine} {UNREAD}"

@@ -138,7 +138,7 @@ def mlx(weight, extra, config):
         return f"{mine} do not fit {bits} bits in groups of {group}"
     if (mode == "affine") != (biases is not None) or (biases is not None and biases.shape != scales.shape):
         return f"{mine} of the mode {mode} {'with' if biases else 'without'} biases {UNREAD}"
-    if mode != "affine" and MLX_GROUPS.get(mode) != (bits, group):
+    if mode != "affine" and MLX_GROUPS.get(str(mode)) != (bits, group):
         return f"{mine} of the mode {mode}, {bits} bits in groups of {group} {UNREAD}"
 
     def affine(arrays):
@@ -162,7 +162,7 @@ def compressed(weight, extra, config):
         return None
     if scale is None or weight.dtype != "int32" or len(weight.shape) != 2 or {"weight_zero_point", "weight_g_idx"} & set(extra):
         return f"compressed {weight.dtype} {weight.shape} with {', '.join(extra)} {UNREAD}"
-    if shape is None or shape.size != 2 or not shape.read:
+    if shape is None or shape.size != 2 or "int" not in shape.dtype or not shape.read:
         return "compressed tensors without their weight_shape"
     n_out, n_in = (int(n) for n in read_stored(shape).ravel())
     bits = _compressed_bits(weight.shape, n_out, n_in, _options(config, "quantization_config"))

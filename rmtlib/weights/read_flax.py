@@ -11,13 +11,13 @@ import numpy as np
 from .read_numpy import choose, read_arrays
 from .tensors import Tensor, WeightsError, require
 
-__all__ = ["read_flax"]
+__all__ = ["Packed", "read_flax"]
 
-ARRAY, COMPLEX, SCALAR = 1, 2, 3
+ARRAY, SCALAR = 1, 3
 CHUNKED = "__msgpack_chunked_array__"
 
 
-class _Packed:
+class Packed:
     """An array as it lies in the file: its bits, not read yet."""
 
     def __init__(self, shape, dtype, data):
@@ -29,7 +29,7 @@ class _Packed:
 
     def __array__(self, dtype=None, copy=None):
         code = "<u2" if self.dtype == "bfloat16" else np.dtype(self.dtype).newbyteorder("<")
-        return np.frombuffer(self.data, code).reshape(self.shape)
+        return np.array(np.frombuffer(self.data, code).reshape(self.shape), dtype, copy=copy)
 
 
 def read_flax(path: Path) -> list[Tensor]:
@@ -40,7 +40,7 @@ def read_flax(path: Path) -> list[Tensor]:
         if code not in (ARRAY, SCALAR):
             return None
         shape, dtype, content = msgpack.unpackb(data, raw=False, strict_map_key=False)
-        return _Packed(shape, dtype, content)
+        return Packed(shape, dtype, content)
 
     try:
         content = _joined(msgpack.unpackb(path.read_bytes(), ext_hook=unpack, raw=False, strict_map_key=False))
@@ -61,4 +61,4 @@ def _joined(value):
         return {key: _joined(part) for key, part in value.items()}
     chunks = [part for _, part in sorted(value["chunks"].items(), key=lambda item: int(item[0]))]
     shape = [int(n) for _, n in sorted(value["shape"].items(), key=lambda item: int(item[0]))]
-    return _Packed(shape, chunks[0].dtype, b"".join(chunk.data for chunk in chunks))
+    return Packed(shape, chunks[0].dtype, b"".join(chunk.data for chunk in chunks))

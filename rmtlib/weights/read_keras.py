@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .by_type import knows
+from .json_text import GROWTH, parsed
 from .limits import check_member
 from .tensors import Owner, Tensor, WeightsError, natural, require
 
@@ -52,7 +52,7 @@ def read_keras_archive(path: Path) -> list[Tensor]:
             member, config = archive.getinfo("model.weights.h5"), {}
             check_member(path, member)
             if "config.json" in archive.namelist():
-                check_member(path, archive.getinfo("config.json"))
+                check_member(path, archive.getinfo("config.json"), GROWTH)
                 config = _config(archive.read("config.json"))
             with archive.open(member) as packed:
                 # HDF5 seeks, which a member of an archive does slowly; the copy has no name and goes with its last reader.
@@ -70,8 +70,8 @@ def read_keras_archive(path: Path) -> list[Tensor]:
 def _config(text: bytes | str) -> dict[str, tuple[str, Mapping]]:
     """Class and options of every layer of a configuration by the layer's name; none if it cannot be read or names one twice."""
     try:
-        found = list(_layers(json.loads(text)))
-    except (ValueError, RecursionError):
+        found = list(_layers(parsed(text, "its configuration")))
+    except WeightsError:
         return {}
     known: dict[str, tuple[str, Mapping]] = {}
     for name, type_, options in found:

@@ -146,7 +146,8 @@ def _array(name: str, value, storages: dict) -> Tensor:
         else:
             dtype, skip = str(getattr(value.dtype, "name", value.dtype)), None
         view = (lambda: value) if isinstance(value, np.ndarray) else None
-        return Tensor(name, shape, dtype, lambda: np.array(value), skip=skip, view=view)
+        # Copied here: not every type copies where numpy asks it to.
+        return Tensor(name, shape, dtype, lambda: np.array(np.asarray(value)), skip=skip, view=view)
     skip = _torch_reason(name, value, storages)
     view = None if skip else lambda: _torch_bits(value)
     return Tensor(name, shape, _torch_dtype(value), lambda: _torch_array(value), skip=skip, view=view)

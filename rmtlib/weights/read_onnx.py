@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .by_type import knows
-from .tensors import Affine, Owner, Tensor, WeightsError, require
+from .tensors import Affine, Given, Owner, Tensor, WeightsError, require
 
 __all__ = ["read_onnx"]
 
@@ -76,16 +76,13 @@ def read_onnx(path: Path) -> list[Tensor]:
             graphs += _graphs(function, f"{function.name}/")
         stored = [(prefix, graph, name, tensor) for prefix, graph in graphs for name, tensor in _stored(graph)]
         uses = _uses(onnx, graphs)
-        tensors, names = [], set()
+        tensors, names = [], Given()
         for prefix, graph, name, tensor in stored:
             if not isinstance(name, str):  # which protobuf gives as bytes
                 msg = f"{path} is not a whole ONNX file: the name {name!r} is no text"
                 raise WeightsError(msg)
             # Names of inner graphs hide outer ones; two branches may hold the same.
-            unique = name if name not in names else f"{prefix}{name}"
-            while unique in names:
-                unique += "'"
-            names.add(unique)
+            unique = names.give(f"{prefix}{name}" if name in names else name)
             tensors.append(_tensor(onnx, path, unique, tensor, uses.get((id(graph), name))))
     except WeightsError:
         raise

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
+from .json_text import parsed
 from .tensors import Tensor, WeightsError, natural
 
 __all__ = ["read_safetensors"]
@@ -32,7 +33,7 @@ def read_safetensors(path: Path) -> list[Tensor]:
         raise WeightsError(msg) from error
     with open(path, "rb") as file:
         start = 8 + int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(start - 8), object_pairs_hook=lambda pairs: _once(path, pairs))
+        header = parsed(file.read(start - 8), str(path), object_pairs_hook=lambda pairs: _once(path, pairs))
     told = header.pop("__metadata__", None)
     # MLX keeps the channels of its convolutions last.
     layout = "mlx" if isinstance(told, dict) and told.get("format") == "mlx" else None
@@ -64,8 +65,8 @@ def _part_of(name: str, told: dict) -> dict:
     """What torchao says of the weight ``layer.weight`` of which ``layer._weight_qdata`` is a part."""
     match = re.fullmatch(r"(?P<layer>.*)\._(?P<parameter>\w+)_qdata", name, re.DOTALL)
     try:
-        found = json.loads(told[f"{match['layer']}.{match['parameter']}"]) if match else {}
-    except (KeyError, TypeError, ValueError, RecursionError):
+        found = parsed(told[f"{match['layer']}.{match['parameter']}"], "it") if match else {}
+    except (KeyError, TypeError, WeightsError):
         return {}
     return found if isinstance(found, dict) else {}
 
@@ -74,7 +75,7 @@ def _once(path: Path, pairs: list) -> dict:
     """An object of JSON whose keys are all different: of two tensors of one name, readers would take either."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        twice = next(key for i, (key, _) in enumerate(pairs) if key in dict(pairs[:i]))
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         msg = f"{path} is not a whole safetensors file: it names {twice!r} twice; write it again"
         raise WeightsError(msg)
     return found

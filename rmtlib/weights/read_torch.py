@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import re
@@ -13,14 +14,17 @@ from pathlib import Path
 import numpy as np
 
 from .by_type import knows
-from .limits import check_member, member_names
+from .limits import check_archive, check_member, member_names
+from .nesting import check_nesting
+from .pickled import check_pickle
 from .read_numpy import choose, nested, read_arrays
 from .read_torchscript import read_exported, read_torchscript
-from .tensors import Owner, Tensor, WeightsError, require
+from .tensors import Owner, Tensor, WeightsError, called, require
 
 __all__ = ["read_module", "read_torch"]
 
 REMEDY = "where it was made, write its weights alone: safetensors.torch.save_file(model.state_dict(), 'model.safetensors')"
+LEGACY = 5  # pickles at the start of a file of torch before 1.6: a number, a version, a system, the content, names of storages
 TORCHAO = (
     "where it was made, write torchao's tensors into safetensors: model.save_pretrained of transformers does, or "
     "tensors, told = torchao.prototype.safetensors.safetensors_support.flatten_tensor_state_dict(model.state_dict()), then "
@@ -42,6 +46,7 @@ def read_torch(path: Path) -> list[Tensor]:
     content = _load(path, members)
     if hasattr(content, "detach"):
         return read_arrays({path.stem: content})
+    check_nesting(content, str(path))
     if not isinstance(content, Mapping):
         msg = f"{path} holds a {type(content).__name__}, not a dictionary of tensors; {REMEDY}"
         raise WeightsError(msg)
@@ -76,6 +81,7 @@ def _load(path: Path, members: list[str]):
             with zipfile.ZipFile(path) as archive:
                 check_member(path, archive.getinfo(state))
                 source, mapped = io.BytesIO(archive.read(state)), False
+        _check_pickles(path, source)
         with torch.serialization.safe_globals(_harmless()):
             return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
     except WeightsError:
@@ -90,6 +96,26 @@ def _load(path: Path, members: list[str]):
         reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
         msg = f"{path} cannot be read as a torch checkpoint ({reason}); download it again, or {REMEDY}"
         raise WeightsError(msg) from error
+
+
+def _check_pickles(path: Path, source: Path | io.BytesIO) -> None:
+    """Refuse what torch's loader would unpack, or make in memory, beyond what a file may ask for."""
+    with source.open("rb") if isinstance(source, Path) else contextlib.nullcontext(source) as file:
+        zipped = file.read(2) == b"PK"  # by which torch knows its archives
+        file.seek(0)
+        damaged = contextlib.suppress(pickle.UnpicklingError)  # torch's loader says what is wrong
+        if zipped:
+            with zipfile.ZipFile(file) as archive:
+                check_archive(path, archive)
+                for member in archive.infolist():
+                    if member.filename.lower().endswith("data.pkl"):  # torch takes capitals too
+                        with damaged:
+                            check_pickle(path, io.BufferedReader(archive.open(member)))  # type: ignore[type-var]
+        else:
+            with damaged:
+                for _ in range(LEGACY):
+                    check_pickle(path, file)
+        file.seek(0)
 
 
 def _harmless() -> list:
@@ -109,7 +135,9 @@ def read_module(module) -> list[Tensor]:
     for name, part in getattr(module, "named_modules", dict)():
         if type_ := _type(part):
             known[name] = (type_, {"groups": getattr(part, "groups", 1)})
-    tensors = read_arrays(state() if callable(state) else state)
+    arrays = state() if callable(state) else state
+    check_nesting(arrays, called(module))
+    tensors = read_arrays(arrays)
     return [replace(tensor, owner=_owner(tensor.name, known)) for tensor in tensors]
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 import pickle
 import zipfile
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from .json_text import GROWTH, parsed
 from .limits import check_member
+from .nesting import check_nesting, entries
+from .pickled import check_pickle
 from .tensors import Tensor, WeightsError
 
 __all__ = ["read_exported", "read_torchscript"]
@@ -87,8 +90,12 @@ def read_torchscript(path: Path) -> list[Tensor]:
             [pickled] = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
             check_member(path, archive.getinfo(pickled))
             root, content = pickled.partition("/")[0], archive.read(pickled)
+        check_pickle(path, io.BytesIO(content))
         whole = _Reader(io.BytesIO(content)).load()
+        check_nesting(whole, str(path), _inside)
         found = list(_walk(whole, ""))
+    except WeightsError:
+        raise
     except Exception as error:  # whatever bytes a pickle holds
         msg = f"{path} is not a whole TorchScript archive: {str(error) or type(error).__name__}"
         raise WeightsError(msg) from error
@@ -103,16 +110,18 @@ def read_torchscript(path: Path) -> list[Tensor]:
     return tensors
 
 
-def _walk(value, name: str, depth: int = 0):
-    if depth > 100:
-        msg = "its modules are nested too deeply"
-        raise WeightsError(msg)
+def _inside(value) -> Iterable | None:
+    return None if isinstance(value, _Stored) else entries(value.state if isinstance(value, _Object) else value)
+
+
+def _walk(value, name: str) -> Iterator[tuple[str, _Stored]]:
     if isinstance(value, _Stored):
         yield name, value
-    elif isinstance(value, _Object | dict | list | tuple):
-        value = value.state if isinstance(value, _Object) else value
+        return
+    value = value.state if isinstance(value, _Object) else value
+    if isinstance(value, dict | list | tuple):
         for key, part in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _walk(part, f"{name}.{key}".lstrip("."), depth + 1)
+            yield from _walk(part, f"{name}.{key}".lstrip("."))
 
 
 def read_exported(path: Path) -> list[Tensor]:
@@ -120,8 +129,8 @@ def read_exported(path: Path) -> list[Tensor]:
     try:
         with zipfile.ZipFile(path) as archive:
             [listed] = [name for name in archive.namelist() if name.endswith("/data/weights/model_weights_config.json")]
-            check_member(path, archive.getinfo(listed))
-            config, folder = json.loads(archive.read(listed))["config"], listed.rpartition("/")[0]
+            check_member(path, archive.getinfo(listed), GROWTH)
+            config, folder = parsed(archive.read(listed), "its list of weights")["config"], listed.rpartition("/")[0]
         return [_exported(path, folder, name, entry) for name, entry in config.items()]
     except Exception as error:
         msg = f"{path} is not a whole exported program: {str(error) or type(error).__name__}"

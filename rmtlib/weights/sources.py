@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from .foreign import foreign
+from .json_text import json_object
 from .limits import member_names, within_limits
+from .nesting import check_nesting
 from .read_flax import read_flax
 from .read_gguf import read_gguf
 from .read_keras import read_hdf5, read_keras_archive, read_keras_model
@@ -17,7 +19,7 @@ from .read_numpy import choose, read_arrays, read_npy, read_npz
 from .read_onnx import read_onnx
 from .read_safetensors import read_safetensors
 from .read_torch import read_module, read_torch
-from .tensors import Tensor, WeightsError, called, json_object, natural
+from .tensors import Tensor, WeightsError, called, natural
 
 __all__ = ["Source", "open_source"]
 
@@ -33,10 +35,12 @@ READERS: dict[str, Callable[[Path], list[Tensor]]] = {
     ".onnx": read_onnx,
     ".safetensors": read_safetensors,
 }
+LONGEST = 255  # bytes of a file's name
 UNBOUNDED = (read_onnx, read_gguf, read_safetensors)  # which read no more than lies in a file
 ALONE = (  # names of the one file of weights in a folder, the better ones first
     *("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin", "flax_model.msgpack"),
     *("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin", "tf_model.h5", "model.onnx"),
+    "weights.safetensors",
 )
 
 
@@ -80,13 +84,14 @@ def open_source(source, initial: bool) -> Source:
             msg = f"{path} does not exist"
             raise WeightsError(msg)
         opened = _open_folder(path) if path.is_dir() else Source(_open_file(path), _config(path))
-        if opened.tensors and all(tensor.name.startswith(("initial.", "trained.")) for tensor in opened.tensors):
+        if _of_run(opened.tensors):
             return Source(_run(opened.tensors, initial, path))
     elif any(base.__module__.partition(".")[0] in ("keras", "tf_keras") for base in type(source).__mro__):
         opened = Source(read_keras_model(source))
     elif hasattr(source, "state_dict"):
         opened = Source(read_module(source), _adapter_of(source))
     elif isinstance(source, Mapping):
+        check_nesting(source, called(source))
         opened = Source(read_arrays(choose(source)[1]))
     else:
         msg = f"path_or_model must be a path, a run, a model or a mapping of arrays; got {called(source)}"
@@ -105,7 +110,7 @@ def _open_folder(path: Path) -> Source:
     if indices:
         msg = f"{path} has several indices, give one of them: {', '.join(i.name for i in indices)}"
         raise WeightsError(msg)
-    if any((path / file).exists() for file in ("run.json", "weights.safetensors", "checkpoint.safetensors")):
+    if _is_run(path):
         return Source(_run_folder(path))
     if (path / "model_index.json").is_file():
         return _pipeline(path)
@@ -131,6 +136,17 @@ def _open_folder(path: Path) -> Source:
     found = f"{len(shards)} safetensors files but no *.index.json that joins them" if shards else "no checkpoint"
     msg = f"folder {path} holds {found}; give a file, or add the index"
     raise WeightsError(msg)
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder is a run of ours, finished or not; other packages too call their file weights.safetensors."""
+    weights = path / "weights.safetensors"
+    begun = any((path / file).exists() for file in ("run.json", "checkpoint.safetensors"))
+    return begun or weights.is_file() and _of_run(_open_file(weights))
+
+
+def _of_run(tensors: list[Tensor]) -> bool:
+    return bool(tensors) and all(tensor.name.startswith(("initial.", "trained.")) for tensor in tensors)
 
 
 def _run_folder(path: Path) -> list[Tensor]:
@@ -161,8 +177,9 @@ def _pipeline(path: Path) -> Source:
 
 
 def _stays(name: str) -> bool:
-    """Whether a name that a file gives is one in its own folder."""
-    return name not in ("", ".", "..") and not re.search(r"[/\\:\0]", name)
+    """Whether a name that a file gives can be one in its own folder."""
+    short = len(name.encode("utf-8", "surrogatepass")) <= LONGEST
+    return short and name not in ("", ".", "..") and not re.search(r"[/\\:\0]", name)
 
 
 def _open_file(path: Path) -> list[Tensor]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +17,14 @@ import numpy as np
 __all__ = [
     "FLOATS",
     "Affine",
+    "Given",
     "Owner",
     "Skipped",
     "Tensor",
     "WeightsError",
     "as_floats",
     "called",
-    "json_object",
+    "distinct",
     "natural",
     "read_floats",
     "read_stored",
@@ -220,17 +221,36 @@ def called(source) -> str:
     return str(source) if isinstance(source, str | os.PathLike) else f"an object of type {type(source).__name__}"
 
 
-def json_object(path: Path) -> dict:
-    """The JSON object in a file."""
-    try:
-        record = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        msg = f"{path} is not valid JSON: {error}"
-        raise WeightsError(msg) from error
-    if not isinstance(record, dict):
-        msg = f"{path} must hold a JSON object"
-        raise WeightsError(msg)
-    return record
+class Given:
+    """Names that are given once, and not again: the next of the same name is called ``name'``, then ``name'2``, ``name'3``."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._given = set(names)
+        self._count: Counter[str] = Counter()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._given
+
+    def give(self, name: str) -> str:
+        """The name, or one like it that was not given yet."""
+        unique = name
+        while unique in self._given:
+            self._count[name] += 1
+            unique = f"{name}'{self._count[name] if self._count[name] > 1 else ''}"
+        self._given.add(unique)
+        return unique
+
+
+def distinct(tensors: list[Tensor]) -> list[Tensor]:
+    """Tensors of different names: of several of one name the first stays, and the others have a reason to be skipped."""
+    given, seen, result = Given(tensor.name for tensor in tensors), set(), []
+    for tensor in tensors:
+        if tensor.name in seen:
+            reason = f"another tensor has the name {tensor.name}, and comes before it: give it a name of its own"
+            tensor = replace(tensor, name=given.give(tensor.name), skip=tensor.skip or reason)
+        seen.add(tensor.name)
+        result.append(tensor)
+    return result
 
 
 def natural(tensor: Tensor) -> list:

@@ -90,7 +90,7 @@ def stored_bits(array: np.ndarray, tensor: Tensor) -> np.ndarray:
 
 
 def _copy_mapping(source: Mapping, changes: Changes) -> dict:
-    keys = {str(key): key for key in source}
+    keys = {str(key): key for key in reversed(list(source))}  # of two with the same string the first is read
     replaced = {keys[name]: array for tensor, array in changes for name in (tensor.name, *tensor.copies)}
     # copied: torch keeps versions of its modules in an attribute of the state dict
     result, known = copy.copy(source) if isinstance(source, dict) else dict(source), {}
