@@ -18,7 +18,8 @@ __all__ = ["epoch_weights", "train_keeping_epochs"]
 def train_keeping_epochs(config: TrainingConfig, folder: Path | str, *, layers: Sequence[str] | None = None) -> Run:
     """Train a network and keep its weights before the first epoch (0) and after each one, in ``epochs/`` beside the run.
 
-    An interrupted training goes on when it is asked for again. All layers of MLP512 take 8 MB an epoch: delete the folder
+    An interrupted training goes on when it is asked for again. A run that is finished is returned as it is, with the epochs that
+    were kept of it or without them. All layers of MLP512 take 8 MB an epoch: delete the folder
     ``epochs`` when what it was kept for has been measured.
 
     Parameters
@@ -53,6 +54,9 @@ def epoch_weights(run: Run, epoch: int) -> dict[str, torch.Tensor]:
     """
     file = run.path / "epochs" / f"{epoch:04}.safetensors"
     if not file.is_file():
-        msg = f"run {run.name!r} keeps no weights of epoch {epoch}: `python -m studies train` keeps them as it trains"
+        msg = (
+            f"run {run.name!r} keeps no weights of epoch {epoch}, and none can be added to a finished run: delete its folder "
+            f"{str(run.path)!r} first, then `python -m studies train` trains it again and keeps them"
+        )
         raise RunError(msg)
     return load_file(file)

@@ -15,9 +15,9 @@ from rmtlib.weights.pretrained import NETWORKS
 
 from . import packages
 from .layers import LevelStatistics
+from .noise import any_below
 from .other_networks import noise_ratios, spacings_outcome, variance_outcome, vectors_outcome
-from .power import any_below, surmise_verdict, without_rejection
-from .randomness import PAPER_LEVEL
+from .randomness import PAPER_LEVEL, every_layer, spacings_none
 
 __all__ = [
     "COMMAND",
@@ -44,7 +44,6 @@ FIRST: tuple[Place, ...] = (("alexnet", "classifier.1"), ("vgg19", "classifier.0
 WORST: tuple[Place, ...] = (("vgg16", "block5_conv2"), ("minilm", "3.attention.self.query"))  # smallest p of their networks
 FALSE_DISCOVERY_RATE = 0.05
 LEVEL = 0.05  # of all layers of a network together
-TENTH = 0.1  # of independent levels, the departure whose power is told
 
 
 def files(here: Collection[str], asked: Collection[str]) -> pd.DataFrame:
@@ -221,7 +220,7 @@ def layer_outcomes(table: pd.DataFrame, *, a: int = 15, draws: int = 100, rng=0)
     a : int
         Half window of the unfolding.
     draws, rng
-        Of `studies.power.any_below`.
+        Of `studies.noise.any_below`.
 
     Returns
     -------
@@ -237,18 +236,12 @@ def layer_outcomes(table: pd.DataFrame, *, a: int = 15, draws: int = 100, rng=0)
             found[f"T2-{name}"] = Untested(packages.VGG16 if name == "vgg16" else COMMAND)
             continue
         p, levels = rows["p, calibrated"].astype(float), rows["levels"].astype(int)
-        power = any_below(levels, LEVEL / len(p), independent=TENTH, draws=draws, a=a, rng=rng)
-        found[f"T2-{name}"] = Outcome(
-            without_rejection(p, power),
-            layers=len(p),
-            smallest=p.min(),
-            allowed=LEVEL / len(p),
-            q=benjamini_hochberg(p).min(),
-            seen=power,
-        )
+        none = spacings_none(f"T2-{name}", p, levels)
+        q = benjamini_hochberg(p).min()
+        found[f"T2-{name}"] = Outcome(none.verdict, says=f"{none.numbers['says']}; smallest q {q:.2g}")
         if name == "vgg16":
-            scipys = rows["p, scipy"].astype(float)
-            found["vgg16-n4"] = Outcome(surmise_verdict(scipys, p), smallest=scipys.min(), calibrated=p.min())
+            n4 = every_layer(rows)
+            found["vgg16-n4"] = Outcome(n4.verdict, smallest=n4.value, calibrated=n4.numbers["calibrated"])
             found["vgg16-fails"] = 100 * any_below(levels, PAPER_LEVEL, calibrated=False, draws=draws, a=a, rng=rng)
     found["T1"] = Outcome("not tested here", says="the cells are not public, so there is nothing to compare ours with")
     return found

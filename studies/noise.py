@@ -7,6 +7,8 @@ the others.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -22,7 +24,7 @@ from rmtlib.runs import book_data
 
 from .measured import layer_numbers
 
-__all__ = ["bulk_against_law", "draw", "draw_power", "power", "read", "read_power", "with_independent_levels"]
+__all__ = ["any_below", "bulk_against_law", "draw", "draw_power", "power", "read", "read_power", "with_independent_levels"]
 
 FIRST = 1000  # seed of a network that nobody trained
 SIDE = 512
@@ -30,7 +32,7 @@ INPUTS = 3072
 STRETCH = 1.05  # of a tenth of the rows: what the test of initial matrices is asked about
 HALF = 1.3  # of half of the rows: what the fit of a trained bulk is asked about
 SHARES = (0.0, 0.05, 0.1, 0.2)  # of independent levels
-LEVELS = (90, 150, 256, 512, 1024)
+LEVELS = (77, 90, 150, 256, 512, 1024)
 MOST_TESTS = 30
 
 
@@ -152,11 +154,12 @@ def power(levels: int, share: float, tests: int, table: pd.DataFrame | None = No
     Parameters
     ----------
     levels : int
-        Of the layer; between those of the table the power is interpolated.
+        Of the layer; between those of the table the power is interpolated, and beyond the most it is that of the most: more
+        levels see more, so it is at least that.
     share : float
         One of the table's; for 0 the probability of a false alarm.
     tests : int
-        Over which the level of five per cent is divided; the largest number of the table is used beyond it.
+        Over which the level of five per cent is divided.
     table : pandas.DataFrame, optional
         From `draw_power`; by default the book's.
 
@@ -167,15 +170,58 @@ def power(levels: int, share: float, tests: int, table: pd.DataFrame | None = No
     Raises
     ------
     ValueError
-        If the table has no such share.
+        If the table has no such share, no such number of tests, or only layers with more levels.
     """
     table = _stored_power() if table is None else table
     if not np.isclose(table["share"], share).any():
         msg = f"share must be one of {', '.join(map(str, table['share'].unique()))}; got {share}"
         raise ValueError(msg)
     own = table[np.isclose(table["share"], share)]
-    column = own[own["tests"] == min(tests, own["tests"].max())].sort_values("levels")
+    for name, given in (("tests", tests), ("levels", levels)):
+        least, most = own[name].min(), own[name].max()
+        if given < least or (name == "tests" and given > most):
+            msg = f"{name} must be {least}{f' to {most}' if name == 'tests' else ' or more'}, as in the table; got {given}"
+            raise ValueError(msg)
+    column = own[own["tests"] == tests].sort_values("levels")
     return float(np.interp(levels, column["levels"], column["power"]))
+
+
+def any_below(levels: Iterable[int], bound: float, *, calibrated: bool = True, draws: int = 200, a: int = 15, rng=0) -> float:
+    """Probability that the p of the spacings of at least one layer of noise falls below a bound.
+
+    Parameters
+    ----------
+    levels : iterable of int
+        Number of levels of each layer, on which alone the spacings of noise depend.
+    bound : float
+    calibrated : bool
+        Whether the calibrated p is meant, or scipy's.
+    draws : int
+        Matrices for each number of levels.
+    a : int
+        Half window of the unfolding.
+    rng : seed or numpy.random.Generator
+
+    Returns
+    -------
+    float
+        Of independent layers: one minus the product of the probabilities that they do not.
+
+    Raises
+    ------
+    ValueError
+        If there is no layer, or one has too few levels to be tested.
+    """
+    layers, rng = Counter(levels), np.random.default_rng(rng)
+    if not layers:
+        msg = "levels must have a number for each layer; got none"
+        raise ValueError(msg)
+    none = 1.0
+    for m, number in layers.items():
+        tests = (_spacings(noise_singular_values((2 * m, m), rng), a) for _ in range(draws))
+        below = float(np.mean([(test.calibrated_pvalue if calibrated else test.pvalue) < bound for test in tests]))
+        none *= (1 - below) ** number
+    return float(1 - none)
 
 
 @lru_cache(maxsize=1)

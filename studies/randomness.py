@@ -145,7 +145,8 @@ def initial_spectrum(levels: Levels, shape: tuple[int, int], noise: pd.DataFrame
     shape : tuple of int
         Of the layer.
     noise : pandas.DataFrame, optional
-        From `studies.noise.read`.
+        From `studies.noise.read`. Its number of draws bounds the p of a deviation: with too few of them nothing can be rejected
+        by it, and without another rejection the verdict is *inconclusive*.
     """
     noise, sigma = _noise(noise), np.sqrt(2 / sum(shape))
     found = pd.DataFrame([of_noise.bulk_against_law(nu, shape, sigma) for nu in levels.values()])
@@ -153,12 +154,13 @@ def initial_spectrum(levels: Levels, shape: tuple[int, int], noise: pd.DataFrame
     allowed = verdicts.level("C3") / len(p)
     uneven = exceeding(noise["deviation"], noise["deviation_uneven"])
     seen = (uneven < allowed) | (noise["largest_p_uneven"] < allowed)
-    power = float(1 - (1 - seen.mean()) ** len(levels))
+    power, least = float(1 - (1 - seen.mean()) ** len(levels)), 1 / (1 + len(noise))
+    few = f"; a deviation has p of at least {least:.4f}, as there are {len(noise)} draws of noise" if least >= allowed else ""
     return Outcome(
-        verdicts.bonferroni(p, 1.0, verdicts.level("C3")),
+        verdicts.bonferroni(p, 0.0 if few else 1.0, verdicts.level("C3")),
         says=(
             f"smallest p of {len(p)} tests {p.min():.3f}, allowed {allowed:.3f}; a tenth of the rows larger by 5 % would be seen "
-            f"with probability {power:.2f}"
+            f"with probability {power:.2f}{few}"
         ),
     )
 

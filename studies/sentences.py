@@ -15,7 +15,7 @@ from rmtlib.claims import Outcome
 from . import verdicts
 from .measured import FEW, MANY
 from .randomness import number_variance
-from .regimes import NUMBERS, PAPER_ACCURACY, Evidence, in_words
+from .regimes import NUMBERS, PAPER_ACCURACY, Evidence
 
 __all__ = ["NEEDS", "SENTENCES", "accuracies", "ends_table", "figures", "judge", "outliers_table", "together", "verdicts_table"]
 
@@ -131,17 +131,22 @@ def outliers_table(trained: pd.DataFrame) -> pd.DataFrame:
     """Outliers: mean, what refits give, without noise sizes, in noise of the same total sizes, and the share of sizes."""
     rows = {}
     for regime, own in trained.groupby(level="regime", sort=False):
-        with_some = own[own["outliers"] > 0]
-        share = 1 - with_some["outliers_biwhitened"] / with_some["outliers"]
+        share = _of_sizes(own)
         rows[regime] = {
             "outliers": own["outliers"].mean(),
             "refits, from": own["outliers_low"].mean(),
             "to": own["outliers_high"].mean(),
             "without sizes": own["outliers_biwhitened"].mean(),
             "noise of the same sizes": own["outliers_profile"].mean(),
-            "share of sizes, %": 100 * share.mean() if len(share) else np.nan,
+            "share of sizes, %": share.mean() if len(share) else np.nan,
         }
     return pd.DataFrame(rows).T
+
+
+def _of_sizes(own):
+    """Per cent of the outliers that sizes explain, a number a network that has any."""
+    with_some = own[own["outliers"] > 0]
+    return 100 - 100 * with_some["outliers_biwhitened"] / with_some["outliers"]
 
 
 def figures(decided: Mapping[str, Outcome], found: Evidence) -> dict[str, Outcome]:
@@ -220,7 +225,7 @@ def _c6(found, stated, space):
     own = found.trained.loc["lazy"]
     ends = _four_ends(own)
     ratio = verdicts.interval(found.growth("lazy"), others=stated.growth("lazy"))
-    outliers = verdicts.interval(own["outliers"], others=stated.trained.loc["lazy"]["outliers"])
+    outliers = verdicts.counted(own["outliers"], others=stated.trained.loc["lazy"]["outliers"])
     dips = [name for name, word in ends.items() if word == "dip"]
     return Outcome(
         verdicts.unchanged(list(ends.values()), ratio, outliers, verdicts.margin("C6")),
@@ -281,15 +286,22 @@ def _c10(found, stated, space):
         f"{regime} {row['outliers']:.1f} (refits {row['refits, from']:.0f} to {row['to']:.0f})"
         for regime, row in shown.iterrows()
     )
-    shares = shown["share of sizes, %"].dropna()
+    shares = ", ".join(f"{regime} {_share_in_words(regime, found, stated)}" for regime in NEEDS["C10"])
     return Outcome(
         verdicts.above(more[""]),
         says=(
             f"outliers: {counts}; rich minus typical {more[''].words('+.0f')}, without sizes of neurons "
             f"{more['_biwhitened'].words('+.0f')}; "
-            f"sizes explain {in_words(shares, '.0f')} %"
+            f"sizes explain {shares}"
         ),
     )
+
+
+def _share_in_words(regime, found, stated):
+    share, others = (_of_sizes(own.trained.loc[regime]) for own in (found, stated))
+    if share.empty:
+        return "none of 0"
+    return verdicts.interval(share, others=others).words(".0f", " %")
 
 
 def _difference(values, more, less):

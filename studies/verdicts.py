@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +21,7 @@ __all__ = [
     "Interval",
     "above",
     "bonferroni",
+    "counted",
     "end",
     "equivalent",
     "explained",
@@ -123,6 +124,39 @@ def known_interval(values, sd: float) -> Interval:
     values = np.asarray(values, dtype=float)
     half = float(scipy.stats.norm.ppf((1 + COVERAGE) / 2) * sd / np.sqrt(len(values)))
     return Interval(float(values.mean()), float(values.mean()) - half, float(values.mean()) + half, len(values))
+
+
+def counted(values, *, others=None) -> Interval:
+    r"""Interval of a mean count over networks: the wider one, at each end, of Student's and of the exact one of Poisson.
+
+    Networks that all have the same count, such as none, have no scatter, and their mean is not known without error.
+
+    Parameters
+    ----------
+    values : array of shape (n,)
+        One count a network.
+    others : array of shape (k,), optional
+        As in `interval`.
+
+    Returns
+    -------
+    Interval
+
+    Notes
+    -----
+    With a sum of k the exact interval (Garwood's) of the mean is :math:`\chi^2_{2k}(0.05) / 2n` to
+    :math:`\chi^2_{2k + 2}(0.95) / 2n`, and its lower end is 0 for k = 0.
+
+    Examples
+    --------
+    >>> counted([0, 0, 0, 0, 0]).words(".1f")
+    '0.0 (0.0 to 0.6; 5 seeds)'
+    """
+    student, n, total = interval(values, others=others), len(values), float(np.sum(values))
+    tail = (1 - COVERAGE) / 2
+    low = scipy.stats.chi2.ppf(tail, 2 * total) / (2 * n) if total else 0.0
+    high = scipy.stats.chi2.ppf(1 - tail, 2 * total + 2) / (2 * n)
+    return replace(student, low=max(0.0, min(student.low, float(low))), high=max(student.high, float(high)))
 
 
 def equivalent(found: Interval, target: float, margin: float) -> str:

@@ -66,10 +66,41 @@ def test_power_is_the_share_that_is_rejected():
     table = pd.DataFrame(rows, columns=["levels", "share", "tests", "power"])
     assert noise.power(512, 0.1, 1, table) == 0.8
     assert noise.power(301, 0.1, 2, table) == pytest.approx(0.25)
-    assert noise.power(40, 0.1, 1, table) == 0.2
-    assert noise.power(3000, 0.1, 40, table) == 0.4
+    assert noise.power(3000, 0.1, 2, table) == 0.4
     with pytest.raises(ValueError, match=r"share must be one of 0\.1; got 0\.3"):
         noise.power(512, 0.3, 1, table)
+
+
+def test_power_is_not_told_of_what_its_table_has_not():
+    with pytest.raises(ValueError, match="levels must be 77 or more, as in the table; got 76"):
+        noise.power(76, 0.1, 1)
+    for tests in (0, 31):
+        with pytest.raises(ValueError, match=f"tests must be 1 to 30, as in the table; got {tests}"):
+            noise.power(512, 0.1, tests)
+
+
+def test_the_table_of_power_begins_with_the_fewest_levels_that_are_tested():
+    with pytest.raises(ValueError, match="at least 17"):
+        rmtlib.spacing_test(rmtlib.unfold(noise.with_independent_levels(76, 0.0, 0), a=15), a=15)
+    rejected = [
+        rmtlib.spacing_test(rmtlib.unfold(noise.with_independent_levels(77, 0.2, [3, i]), a=15), a=15).calibrated_pvalue < 0.05
+        for i in range(400)
+    ]
+    assert noise.power(77, 0.2, 1) == pytest.approx(np.mean(rejected), abs=0.06)
+
+
+def test_noise_falls_below_a_calibrated_bound_as_often_as_it_says():
+    one, six = (noise.any_below(levels, 0.2, draws=200, rng=4) for levels in ([150], [150] * 6))
+    assert 0.12 < one < 0.29
+    assert six == pytest.approx(1 - (1 - one) ** 6)
+    both = noise.any_below([150, 120], 0.2, draws=200, rng=5)
+    assert 1 - 0.88**2 < both < 1 - 0.71**2
+
+
+def test_scipys_p_is_below_less_often():
+    assert noise.any_below([200], 0.3, calibrated=False, draws=100, rng=6) < noise.any_below([200], 0.3, draws=100, rng=6)
+    with pytest.raises(ValueError, match="levels must have a number for each layer"):
+        noise.any_below([], 0.05)
 
 
 def test_a_small_table_of_power_is_that_of_the_tests():
@@ -85,6 +116,22 @@ def test_no_criterion_calls_noise_a_finding_more_often_than_it_states():
     assert (rates["seen, %"] > 0).all()
 
 
+def test_two_leads_are_least_favourable_where_one_is_large():
+    """Both tests reject together in 5 % of the cases if the other lead is large, in far fewer if both are none."""
+    rng, sets, ahead = np.random.default_rng(1), 4000, {}
+    for large in (0.0, 10.0):
+        typical, rich, lazy = rng.normal(0, 0.3, (3, sets, 5))
+        p = [
+            scipy.stats.ttest_1samp(lead, 0, axis=1, alternative="greater").pvalue
+            for lead in (typical - rich, typical + large - lazy)
+        ]
+        ahead[large] = 100 * np.mean((p[0] < 0.05) & (p[1] < 0.05))
+    assert ahead[0.0] < 2 < 4 < ahead[10.0] < 6
+    found = alarms.alarms(noise.read(), draws=600).loc["C8"]
+    assert found["false alarms, %"] == pytest.approx(ahead[10.0], abs=2.5)
+    assert found["seen, %"] > 90
+
+
 # Sentences that say random
 
 
@@ -96,6 +143,18 @@ def test_initial_matrices_follow_their_law_and_others_do_not(drawn):
     assert randomness.initial_spectrum(levels, (160, 160), many).verdict == "compatible"
     wide = {seed: 1.1 * nu for seed, nu in levels.items()}
     assert randomness.initial_spectrum(wide, (160, 160), many).verdict == "not reproduced"
+
+
+def test_too_few_draws_of_noise_cannot_say_that_a_deviation_is_one_of_noise():
+    """Of 30 draws the smallest p is 1/31, and four tests ask for 1/80: what deviates more than all of them is not rejected."""
+    levels = {
+        seed: rmtlib.spectrum(rmtlib.ensembles.glorot_uniform((160, 160), [seed, 2]), vectors=False).nu for seed in (20, 21)
+    }
+    draws = pd.DataFrame({"deviation": np.full(100, 0.0)}).assign(deviation_uneven=9.0, largest_p_uneven=0.5)
+    assert randomness.initial_spectrum(levels, (160, 160), draws).verdict == "not reproduced"
+    few = randomness.initial_spectrum(levels, (160, 160), draws[:30])
+    assert few.verdict == "inconclusive"
+    assert "a deviation has p of at least 0.0323, as there are 30 draws of noise" in few.numbers["says"]
 
 
 def test_the_deviation_is_that_of_the_counting_function():

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from safetensors.numpy import save_file
 
 import rmtlib
@@ -67,6 +68,28 @@ def test_a_single_network_borrows_the_scatter_of_the_recipe_as_stated():
     assert decided["C8"].verdict == "reproduced"
     with pytest.raises(ValueError, match="at least 3 networks"):
         sentences.judge(one)
+
+
+def test_one_network_with_two_outliers_does_not_refute_what_five_without_any_show():
+    stated = networks()
+    few = networks(seeds=1, lazy={"outliers": 2})
+    outcome = sentences.judge(few, stated)["C6"]
+    assert outcome.verdict == "inconclusive"
+    assert "outliers 2.0 (0.4 to 6.3; 1 seed, scatter of the stated recipe)" in outcome.numbers["says"]  # Garwood's for 2
+    assert "outliers 0.0 (0.0 to 0.6; 5 seeds)" in sentences.judge(stated)["C6"].numbers["says"]
+
+
+def test_the_share_of_sizes_has_its_interval_over_seeds():
+    found = networks()
+    without = [50, 48, 51, 47, 52]
+    found.trained.loc["rich", "outliers_biwhitened"] = without
+    shares = 100 * (1 - np.array(without) / 60)
+    low, high = scipy.stats.t.interval(0.9, 4, shares.mean(), scipy.stats.sem(shares))
+    says = sentences.judge(found)["C10"].numbers["says"]
+    assert says.endswith(
+        f"sizes explain rich {shares.mean():.0f} % ({low:.0f} to {high:.0f}; 5 seeds), typical 25 % (25 to 25; 5 seeds)"
+    )
+    assert "typical none of 0" in sentences.judge(networks(typical={"outliers": 0}))["C10"].numbers["says"]
 
 
 def test_the_other_space_has_verdicts_of_its_own():

@@ -48,6 +48,19 @@ def test_fewer_than_three_networks_borrow_a_scatter():
         verdicts.interval([1.0, 2.0])
 
 
+@pytest.mark.parametrize("counts", [[0, 0, 0], [2, 2, 2, 2], [0, 1, 0, 0, 3]])
+def test_a_mean_count_has_at_least_the_error_of_counting(counts):
+    """At its ends a sum as small, or as large, as the one found has a probability of 5 % by Poisson's law, unless t is wider."""
+    found, student, n, total = verdicts.counted(counts), verdicts.interval(counts), len(counts), sum(counts)
+    assert scipy.stats.poisson.cdf(total, n * found.high) <= 0.05 + 1e-9
+    assert found.low == 0 or scipy.stats.poisson.sf(total - 1, n * found.low) <= 0.05 + 1e-9
+    if len(set(counts)) == 1:
+        assert scipy.stats.poisson.cdf(total, n * found.high) == pytest.approx(0.05)
+        assert total == 0 or scipy.stats.poisson.sf(total - 1, n * found.low) == pytest.approx(0.05)
+    assert found.low <= max(0, student.low) <= found.mean <= student.high <= found.high
+    assert verdicts.counted([0, 90, 0]).high == verdicts.interval([0, 90, 0]).high
+
+
 def test_a_known_scatter_gives_a_normal_interval():
     found = verdicts.known_interval([1.0, 3.0], 2.0)
     assert (found.low, found.mean, found.high) == pytest.approx((2 - 1.6449 * np.sqrt(2), 2, 2 + 1.6449 * np.sqrt(2)), abs=1e-3)
