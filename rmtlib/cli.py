@@ -1,7 +1,7 @@
 """The command ``rmtlib``: arguments in, one call of the library, an exit status out.
 
 The status is 0 if the work was done, 1 if it failed or a layer meets a condition of ``--fail-on``, 2 if it could not be started
-as asked, and 130 after Ctrl-C.
+as asked, 130 after Ctrl-C, 143 after SIGTERM, and 141 if who reads the output has stopped.
 """
 
 from __future__ import annotations
@@ -9,8 +9,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 import textwrap
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 __all__ = ["main"]
@@ -21,7 +24,8 @@ NETWORK = (
     "shards, or a name: alexnet, vgg16, vgg19 (downloaded once), minilm (from a package), or a run of the book"
 )
 SIZES = "the sizes of its neurons (how large rows and columns are) taken out"
-STATUS = "exit status: 0 done, 1 failed or --fail-on was met, 2 wrong arguments, 130 Ctrl-C"
+STATUS = "exit status: 0 done, 1 failed or --fail-on was met, 2 wrong arguments, 130 Ctrl-C, 143 SIGTERM"
+CLOSED = 141  # as a shell says it of a program that SIGPIPE ended
 PAIR = {"nargs": 2, "metavar": ("NAME", "VALUE"), "action": "append", "default": []}
 
 
@@ -42,18 +46,75 @@ def main(arguments: list[str] | None = None) -> int:
     int
         The exit status, see the module.
     """
-    options = _parser().parse_args(arguments)
+    _make_streams_usable()
+    command, left = "rmtlib", str
+    terminated: list[int] = []
     try:
-        return options.call(options)
+        with _ending_on_sigterm(terminated), _flushed():
+            options = _parser().parse_args(arguments)
+            command = f"rmtlib {options.command}"
+            left = options.left(options)
+            return options.call(options)
     except ValueError as error:
-        print(f"rmtlib {options.command}: {_shown(error)}", file=sys.stderr)
+        print(f"{command}: {_shown(error)}", file=sys.stderr)
         return 2
     except (Failed, OSError) as error:
-        print(f"rmtlib {options.command} failed: {_shown(error)}", file=sys.stderr)
+        _let_go_of_closed_streams()
+        if isinstance(error, BrokenPipeError):
+            return CLOSED
+        print(f"{command} failed: {_shown(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print(f"rmtlib {options.command}: interrupted; {options.after_interrupt(options)}", file=sys.stderr)
-        return 130
+        print(f"{command}: interrupted; {left()}", file=sys.stderr)
+        return 128 + (terminated or [signal.SIGINT])[0]
+
+
+def _make_streams_usable():
+    """Of what a terminal cannot show, escapes are shown; a stream that is closed takes nothing and is no error."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+@contextmanager
+def _flushed():
+    """What was printed is out at the end, or it is an error."""
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+
+
+def _let_go_of_closed_streams():
+    """What is left in a stream that takes no more goes nowhere, or Python would complain at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with open(os.devnull, "w") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
+
+
+@contextmanager
+def _ending_on_sigterm(received):
+    """SIGTERM ends the work as Ctrl-C does, and is noted."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(number, frame):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: what comes now is short
+        received.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _shown(error):
@@ -121,7 +182,7 @@ def _report(commands):
         metavar="CONDITION",
         help=f"{help_of_condition} 'spacing_qvalue<0.05'; may be repeated; a wrong column lists all",
     )
-    parser.set_defaults(call=_make_report, after_interrupt=_what_is_left("report"))
+    parser.set_defaults(call=_make_report, left=_table_left("report"))
 
 
 def _make_report(options):
@@ -141,17 +202,30 @@ def _make_report(options):
     return 1 if made.failed else 0
 
 
-def _what_is_left(name):
-    """What a command that was interrupted left, by what its files are called in a folder."""
+def _table_left(name):
+    """What a command leaves when it is interrupted, by what its files are called in a folder: asked before it begins."""
 
-    def told(options):
-        output = Path(options.output)
-        csv = output / f"{name}.csv" if output.is_dir() else output.with_name(f"{output.name}.csv")
-        if not csv.exists():
-            return "no layer was finished"
-        return f"layers that were finished are in {csv}; the same command with --resume goes on"
+    def before(options):
+        from .files import file_state
 
-    return told
+        csv = Path(f"{os.path.join(options.output, name) if os.path.isdir(options.output) else options.output}.csv")
+        older = file_state(csv)
+
+        def told():
+            if file_state(csv) != older:
+                return f"layers that were finished are in {csv}; the same command with --resume goes on"
+            return "no layer was finished" + (f"; {csv} is as it was" if older else "")
+
+        return told
+
+    return before
+
+
+def _file_left(options):
+    from .files import file_state
+
+    older = file_state(options.output)
+    return lambda: f"{options.output} is complete" if file_state(options.output) != older else "no file was written"
 
 
 def _split_option(parser):
@@ -243,7 +317,7 @@ def _scan(commands):
     )
     _split_option(parser)
     _layer_options(parser)
-    parser.set_defaults(call=_scan_network, after_interrupt=_what_is_left("scan"))
+    parser.set_defaults(call=_scan_network, left=_table_left("scan"))
 
 
 def _scan_network(options):
@@ -288,7 +362,7 @@ def _compare(commands):
     )
     parser.add_argument("--seed", type=int, default=0, help="of the noise for --intruders (default: 0)")
     _layer_options(parser)
-    parser.set_defaults(call=_make_comparison, after_interrupt=_what_is_left("comparison"))
+    parser.set_defaults(call=_make_comparison, left=_table_left("comparison"))
 
 
 def _make_comparison(options):
@@ -299,7 +373,10 @@ def _make_comparison(options):
         from .comparison import pair_networks
         from .report.source import find_network
 
-        pairs = pair_networks(find_network(options.base), find_tuned(options.tuned), options.layers)
+        tuned, unread = find_tuned(options.tuned)
+        pairs = pair_networks(find_network(options.base), tuned, options.layers)
+        for step, why in unread:
+            print(f"step {step} is left out: {printable(why)}")
         return _list_costs(pairs, what="comparison", full=options.intruders)
     settings = {name: getattr(options, name) for name in ("intruders", "seed", *LAYER_OPTIONS)}
     made = make_comparison(options.base, options.tuned, options.output, **settings)
@@ -334,10 +411,7 @@ def _filter(commands):
     parser.add_argument(
         "-a", type=int, default=15, metavar="LEVELS", help="half window in the fit of the noise, in singular values (default: 15)"
     )
-    parser.set_defaults(
-        call=lambda options: _filter_network(options, shrinkers[options.shrink]),
-        after_interrupt=lambda options: "no file was written",
-    )
+    parser.set_defaults(call=lambda options: _filter_network(options, shrinkers[options.shrink]), left=_file_left)
 
 
 def _cut(text):
@@ -368,11 +442,15 @@ def _run(commands):
     parser.add_argument("-p", dest="parameters", **PAIR, help="a parameter and its value; may be repeated")
     parser.add_argument("-o", "--output", help="the executed notebook (default: runs/<notebook>-<parameters>.ipynb)")
     again = "repeat the command, and a training goes on after its last epoch"
-    parser.set_defaults(call=_launch, after_interrupt=lambda options: again)
+    parser.set_defaults(call=_launch, left=lambda options: lambda: again)
 
 
 def _launch(options):
+    from .files import check_output
+
     module = _needs_notebooks("launch")
+    if options.output is not None and os.path.exists(options.output):
+        check_output(options.output, "output", [Path(options.notebook)])
     try:
         parameters = module.check_parameters(module.read_notebook(options.notebook), dict(options.parameters), from_text=True)
         print(module.launch(options.notebook, parameters, output=options.output, log=sys.stderr))
@@ -395,7 +473,7 @@ def _sweep(commands):
         help=f"{help_of_scheduler} (default: environment variable SCHEDULER, or this machine)",
     )
     parser.add_argument("--workers", type=int, metavar="N", help="workers on this machine (default: one a processor)")
-    parser.set_defaults(call=_run_grid, after_interrupt=lambda options: "repeat the command to go on")
+    parser.set_defaults(call=_run_grid, left=lambda options: lambda: "repeat the command to go on")
 
 
 def _run_grid(options):

@@ -13,7 +13,7 @@ import numpy as np
 from . import checks, subspaces
 from .comparison_words import in_words
 from .layer_comparison import LayerComparison, compare_layer
-from .layer_table import table_of_layers
+from .layer_table import named_by_text, table_of_layers
 from .pairs import LayerPair, Steps, pair_layers
 from .table_file import identity
 from .weights import Weights, load_weights
@@ -37,11 +37,14 @@ class Comparison:
         Layers that are not compared, and why: on one side only, or of another shape.
     layers : dict of str to LayerComparison
         By name; with several tuned networks of the last one. Layers whose rows were kept by ``resume`` are not among them.
+    unread : list of (str, str)
+        Steps of a training whose checkpoints in a folder cannot be read, and why.
     """
 
     table: pandas.DataFrame
     left_out: list[tuple[str, str]] = field(default_factory=list)
     layers: dict[str, LayerComparison] = field(default_factory=dict)
+    unread: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def last(self) -> pandas.DataFrame:
@@ -53,7 +56,7 @@ class Comparison:
     @property
     def text(self) -> str:
         """What changed, as one paragraph; with several tuned networks in the last one."""
-        return in_words(self.last, self.left_out)
+        return in_words(self.last, self.left_out, self.unread)
 
     def __repr__(self) -> str:
         lines = [*self.table["summary"], *(f"left out: {name}: {why}" for name, why in self.left_out)]
@@ -168,9 +171,8 @@ def pair_networks(base, tuned, layers: str | None = None) -> Steps:
     """
     several = isinstance(tuned, dict) and tuned and all(map(_is_source, tuned.values()))
     before = _weights(base)
-    return Steps(
-        {step: pair_layers(before, _weights(network), layers) for step, network in (tuned if several else {None: tuned}).items()}
-    )
+    networks = named_by_text(tuned) if several else {None: tuned}
+    return Steps({step: pair_layers(before, _weights(network), layers) for step, network in networks.items()})
 
 
 def _is_source(value) -> bool:

@@ -13,7 +13,7 @@ __all__ = ["in_words"]
 LEVEL = 0.05
 
 
-def in_words(table, left_out: Sequence[tuple[str, str]] = ()) -> str:
+def in_words(table, left_out: Sequence[tuple[str, str]] = (), unread: Sequence[tuple[str, str]] = ()) -> str:
     """What changed between two networks.
 
     Parameters
@@ -22,6 +22,8 @@ def in_words(table, left_out: Sequence[tuple[str, str]] = ()) -> str:
         Of `rmtlib.compare`, of one tuned network.
     left_out : sequence of (str, str)
         Layers that are not compared, and why.
+    unread : sequence of (str, str)
+        Steps whose checkpoints cannot be read, and why.
 
     Returns
     -------
@@ -31,8 +33,9 @@ def in_words(table, left_out: Sequence[tuple[str, str]] = ()) -> str:
     """
     rows = [row for row in table.to_dict("records") if wording.known(row, "update_size")]
     step = f" at step {table['step'].iloc[0]}" if "step" in table else ""
+    lost = [f"The checkpoint of step {step} cannot be read: {why}." for step, why in unread]
     if not rows:
-        return f"None of {_count(len(table))}{step} could be compared; the lines below say why."
+        return " ".join([f"None of {_count(len(table))}{step} could be compared; the lines below say why.", *lost])
     changed = [row for row in rows if row["update_size"] > 0]
     said = [f"{_count(len(rows))} of both networks {'are' if len(rows) > 1 else 'is'} compared{step}."]
     if len(changed) < len(rows):
@@ -44,7 +47,7 @@ def in_words(table, left_out: Sequence[tuple[str, str]] = ()) -> str:
         said.append(f"{_count(missing)} could not be compared; the lines below say why.")
     if left_out:
         said.append(f"Left out: {_count(len(left_out))}, first {left_out[0][0]} ({left_out[0][1]}).")
-    return " ".join(said)
+    return " ".join(said + lost)
 
 
 def _sizes(rows):

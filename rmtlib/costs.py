@@ -13,7 +13,7 @@ import numpy as np
 
 from . import checks, gram, parallel
 from .blas_threads import one_thread
-from .layer_table import chosen_layers
+from .layer_table import chosen_layers, named_by_text
 from .table_file import identity
 
 __all__ = ["estimate"]
@@ -58,6 +58,7 @@ def estimate(weights: Mapping, *, layers: str | None = None, full: bool = True, 
 
     checks.choice(what, "what", ("scan", "analysis", "comparison"))
     checks.choice(full, "full", (True, False))
+    weights = named_by_text(weights)
     names = chosen_layers(weights, layers)
     shapes = weights.shapes if hasattr(weights, "shapes") else {n: parallel.matrix_of(weights[n]).shape for n in names}
     unit = _seconds_an_operation()

@@ -7,6 +7,7 @@ network, which it returns in the format in which it came.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -224,7 +225,7 @@ def filter_network(
     rows, tensors = [], {name: weights.tensor(name) for name in cuts}
 
     def changed():
-        with tqdm(cuts, desc="layers", disable=not progress) as progressed:
+        with tqdm(cuts, desc="layers", disable=not progress or not sys.stderr) as progressed:
             for tensor, names in groupby(progressed, tensors.get):
                 array = None
                 for name in names:

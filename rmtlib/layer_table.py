@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
@@ -13,6 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from . import checks, cluster, parallel
+from .files import input_files
 from .table_file import GrowingTable, check_csv, frame, read_rows, write_csv
 from .text import printable
 
@@ -30,6 +32,39 @@ def name_pattern(layers: str | None) -> re.Pattern[str]:
     except (re.error, TypeError) as error:
         msg = f"layers must be a regular expression, such as 'attn|mlp'; got {layers!r} ({error})"
         raise ValueError(msg) from None
+
+
+def named_by_text(weights):
+    """A mapping whose names are texts: a dictionary by numbers, such as those of layers, becomes one by their texts.
+
+    Parameters
+    ----------
+    weights : mapping
+        Others than dictionaries, such as `rmtlib.Weights`, come back as they are.
+
+    Returns
+    -------
+    mapping
+
+    Raises
+    ------
+    ValueError
+        If two names have one text.
+
+    Examples
+    --------
+    >>> named_by_text({1: None, "head": None})
+    {'1': None, 'head': None}
+    """
+    if not isinstance(weights, dict):
+        return weights
+    named = {str(name): layer for name, layer in weights.items()}
+    if len(named) < len(weights):
+        names = list(map(str, weights))
+        twice = next(name for name in names if names.count(name) > 1)
+        msg = f"weights must have one name a layer; two of them are {twice!r} as text"
+        raise ValueError(msg)
+    return named
 
 
 def chosen_layers(weights: Mapping, layers: str | None = None) -> list:
@@ -60,7 +95,7 @@ def chosen_layers(weights: Mapping, layers: str | None = None) -> list:
     if not isinstance(weights, Mapping):
         msg = f"weights must be a mapping of names to layers, as load_weights gives; got {type(weights).__name__}"
         raise ValueError(msg)
-    names = list(weights)
+    names = list(named_by_text(weights))
     if not names:
         skipped = "; ".join(f"{s.name} {tuple(s.shape)}: {s.reason}" for s in getattr(weights, "skipped", ())[:5])
         msg = f"weights holds no matrix to analyse{f' (skipped: {skipped})' if skipped else ''}"
@@ -130,10 +165,11 @@ def table_of_layers(
     UserWarning
         If Ctrl-C ends it early.
     """
+    weights = named_by_text(weights)
     names = chosen_layers(weights, layers)
     workers = parallel.processors() if workers is None else checks.integer(workers, "workers", at_least=1)
     checks.choice(resume, "resume", (True, False))
-    check_csv(csv, resume)
+    check_csv(csv, resume, input_files(getattr(weights, "origin", None)))
     files, told = _fingerprints(weights, weights if known is None else known, resume), _told(parameters, weights)
     before = read_rows(csv, files, told) if resume and Path(csv).exists() else {}
     rows = {name: undo(before[name]) for name in names if name in before and before[name].get("levels") is not None}
@@ -156,7 +192,7 @@ def table_of_layers(
         with (
             growing,
             closing(results),
-            tqdm(total=len(names), initial=finished, desc="layers", unit="layer", disable=not progress) as bar,
+            tqdm(total=len(names), initial=finished, desc="layers", unit="layer", disable=not progress or not sys.stderr) as bar,
         ):
             for name, result in results if todo else ():
                 row, whole = _row(result, partial(failed, name))
@@ -166,11 +202,7 @@ def table_of_layers(
                 if on_result is not None and whole:
                     on_result(result)
     except KeyboardInterrupt:
-        if not finished:
-            if others:
-                growing.save({})
-            elif csv is not None:  # an older table would be taken for this one
-                Path(csv).unlink(missing_ok=True)
+        if not growing.rows:  # and an older table is as it was
             raise
         interrupted = True
     rows = {name: growing.rows.get(name) or failed(name, None, "interrupted") for name in names}

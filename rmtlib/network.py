@@ -103,6 +103,9 @@ def analyse_network(
     """
     a = checks.integer(a, "a", at_least=1)
     checks.choice(biwhiten, "biwhiten", (True, False))
+    if on_layer is not None and not callable(on_layer):
+        msg = f"on_layer must be a function of a LayerAnalysis; got {on_layer!r}"
+        raise ValueError(msg)
     return table_of_layers(
         partial(_analysed, a=a, biwhiten=biwhiten, light=scheduler is not None),
         weights,

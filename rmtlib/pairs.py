@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .layer_table import chosen_layers, name_pattern
-from .weights import Layer, Weights, WeightsError, load_weights
+from .weights import Layer, Weights, WeightsError
 from .weights.origin import Origin
 
 __all__ = ["Pair", "Pairs", "Steps", "StepsOrigin", "checkpoints", "pair_layers"]
@@ -121,6 +121,11 @@ class StepsOrigin:
     def paths(self) -> tuple[Path, ...]:
         """Of all networks."""
         return (self.base.path, *(origin.path for origin in self.tuned.values()))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of weights of all networks."""
+        return tuple(file for origin in (self.base, *self.tuned.values()) for file in origin.files)
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -279,12 +284,13 @@ def checkpoints(folder) -> dict[str, Path]:
     ----------
     folder : path
         One file or folder for each checkpoint, whose names end in numbers: ``checkpoint-500``, ``epoch_3.safetensors``. Files
-        that are one of several parts, ``model-00001-of-00002.safetensors``, are none.
+        that are one of several parts, ``model-00001-of-00002.safetensors``, are none. A folder is one if files of weights lie
+        in it, or if it is called as one but for its number.
 
     Returns
     -------
     dict of str to pathlib.Path
-        By the number; empty for a path that is no such folder.
+        By the number; empty for a path that is no such folder. None of them is opened, and some may be damaged.
 
     Raises
     ------
@@ -294,11 +300,14 @@ def checkpoints(folder) -> dict[str, Path]:
     folder = Path(folder)
     if not folder.is_dir():
         return {}
+    inside = {path: [path] if path.is_file() else list(path.iterdir()) for path in sorted(folder.iterdir())}
+    hold = {path for path, files in inside.items() if any(map(_is_weights, files))}
+    alike = {NUMBERED.sub("", path.name) for path in hold if path.is_dir()}
     found: dict[int, tuple[str, Path]] = {}
-    for path in sorted(folder.iterdir()):
+    for path in inside:
         name = path.stem if path.is_file() else path.name
         number = None if PART.search(name) else NUMBERED.search(name)
-        if number and (path.suffix.lower() in SUFFIXES if path.is_file() else _opens(path)):
+        if number and (path in hold or (path.is_dir() and NUMBERED.sub("", name) in alike)):
             if (step := int(number[1])) in found:
                 names = f"{found[step][1].name} and {path.name}"
                 msg = f"folder {folder} must hold one checkpoint of each number; {names} share {step}: move one of them away"
@@ -307,8 +316,5 @@ def checkpoints(folder) -> dict[str, Path]:
     return dict(found[step] for step in sorted(found))
 
 
-def _opens(folder: Path) -> bool:
-    try:
-        return bool(load_weights(folder))
-    except WeightsError:
-        return False
+def _is_weights(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES or path.name.endswith(".index.json") or path.name == "model_index.json"

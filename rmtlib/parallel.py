@@ -36,7 +36,8 @@ def as_they_finish(
     layers : mapping of str to Layer or array
         Each is read in the thread of the caller, and only when a worker is free for it.
     workers : int
-        Layers at a time; one where threadpoolctl, which keeps BLAS to one thread a layer, was left out of the installation.
+        Layers at a time, and no more than there are layers; one where threadpoolctl, which keeps BLAS to one thread a layer, was
+        left out of the installation.
     names : iterable of str, optional
         The layers to work on, by default all.
 
@@ -55,6 +56,8 @@ def as_they_finish(
     """
     if not limitable():
         workers = 1
+    names = list(layers if names is None else names)
+    workers = min(workers, len(names))
     tasks: queue.SimpleQueue = queue.SimpleQueue()
     finished: queue.SimpleQueue = queue.SimpleQueue()
     running, large = 0, []
@@ -63,7 +66,7 @@ def as_they_finish(
     try:
         with one_thread():
             shapes = getattr(layers, "shapes", {})
-            for name in layers if names is None else names:
+            for name in names:
                 if math.prod(shapes.get(name, ())) > SIDE_BY_SIDE:  # which is known before it is read
                     large.append(name)
                     continue

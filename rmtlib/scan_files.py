@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .files import write_atomically
-from .report.outputs import output_files
+from .files import check_output, input_files, write_atomically
+from .report.outputs import of_one_table, output_files
 from .scan import scan
 
 __all__ = ["SCHEMA", "in_words", "write_scan", "write_snr"]
@@ -46,29 +46,23 @@ def write_scan(weights: Mapping, output, *, snr: Path | str | None = None, **set
     Raises
     ------
     ValueError
-        As `rmtlib.scan`, or if the files cannot be written there.
+        As `rmtlib.scan`, or if the files cannot be written there, are read, or two of them are one.
     KeyboardInterrupt
-        After Ctrl-C. The CSV holds the layers that were finished; ``resume=True`` goes on with it. Older files of the others are
-        gone.
+        After Ctrl-C. The CSV holds the layers that were finished; ``resume=True`` goes on with it, and older files of the others
+        are gone. If none was finished, all older files are as they were.
     """
-    if snr is not None and not Path(snr).parent.is_dir():
-        msg = f"snr must be a file in a folder that exists; got {str(snr)!r}"
+    inputs = input_files(getattr(weights, "origin", None))
+    ratios = [] if snr is None else [check_output(snr, "snr", inputs)]
+    _, csv, as_json = output_files(output, "scan", inputs)
+    if any(os.path.realpath(path) in map(os.path.realpath, (csv, as_json)) for path in ratios):
+        msg = f"snr must be another file than the scan's own {csv.name} and {as_json.name}; got {str(snr)!r}"
         raise ValueError(msg)
-    _, csv, as_json = output_files(output, "scan")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", "interrupted after", UserWarning)
-        try:
-            table = scan(weights, csv=csv, **settings)
-        except (UserWarning, KeyboardInterrupt):
-            for older in (as_json, *(() if snr is None else (Path(snr),))):  # would be taken for those of this table
-                older.unlink(missing_ok=True)
-            raise KeyboardInterrupt from None
-    files = [csv, as_json]
+    with of_one_table(csv, as_json, *ratios):
+        table = scan(weights, csv=csv, **settings)
     write_atomically(as_json, _as_json(table, weights, settings))
-    if snr is not None:
-        files.append(Path(snr))
-        write_snr(table, snr)
-    return table, tuple(files)
+    for path in ratios:
+        write_snr(table, path)
+    return table, (csv, as_json, *ratios)
 
 
 def in_words(table) -> str:

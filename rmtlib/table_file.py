@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import ast
 import csv as csv_format
-import os
+import re
 import threading
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from .files import atomic_file
-from .text import in_spreadsheet, printable
+from .files import atomic_file, check_output
+from .text import escaped, in_spreadsheet, unescaped
 
 __all__ = ["EVERY", "GrowingTable", "check_csv", "frame", "identity", "read_rows", "write_csv"]
 
 EVERY = 5.0  # seconds between two writes: a process that is killed loses what was finished in them, and no more
 FILE, PARAMETERS = "file", "parameters"
-TEXT = ("layer", "step", "kind", "summary", "missing")  # columns that are never read as numbers
+TEXT = ("layer", "step", "kind", "summary", "missing", "arithmetic", "dtype_base", "dtype_tuned")  # the others hold numbers
+COLUMNS = " columns="  # stands before the sum of the header in the last column
 
 
 def identity(name: str | tuple[str | None, str]) -> dict[str, str]:
@@ -108,18 +110,14 @@ class GrowingTable(AbstractContextManager):
             self._error = error
 
 
-def check_csv(csv, resume: bool) -> None:
-    """Raise a ValueError if a table cannot be written there, or there is none to go on with."""
+def check_csv(csv, resume: bool, inputs: Iterable[Path] = ()) -> None:
+    """Raise a ValueError if a table cannot be written there, is a file that is read, or there is none to go on with."""
     if csv is None:
         if resume:
             msg = "resume needs csv, the file whose rows are kept"
             raise ValueError(msg)
-    elif not Path(csv).parent.is_dir():
-        msg = f"csv must be a file in a folder that exists; got {str(csv)!r}"
-        raise ValueError(msg)
-    elif Path(csv).is_dir() or not os.access(Path(csv).parent, os.W_OK):
-        msg = f"csv must be a file that can be written; got {str(csv)!r}"
-        raise ValueError(msg)
+    else:
+        check_output(csv, "csv", inputs)
 
 
 def read_rows(csv, files: Mapping[Any, str], parameters: str) -> dict[Any, dict]:
@@ -136,15 +134,14 @@ def read_rows(csv, files: Mapping[Any, str], parameters: str) -> dict[Any, dict]
     Returns
     -------
     dict
-        Of names that the CSV cannot tell apart there is none.
 
     Raises
     ------
     ValueError
-        If it is no such CSV, or a row is of another file.
+        If it is no such CSV, is of another command, a row is of another file, or somebody has changed its columns or values.
     """
     try:
-        with open(csv, encoding="utf-8", newline="") as file:
+        with open(csv, encoding="utf-8-sig", newline="") as file:
             read = list(csv_format.DictReader(file))
     except (OSError, UnicodeDecodeError, csv_format.Error) as error:
         msg = f"csv {str(csv)!r} cannot be read to resume: {error}"
@@ -153,54 +150,91 @@ def read_rows(csv, files: Mapping[Any, str], parameters: str) -> dict[Any, dict]
     if not read or not {"layer", FILE, PARAMETERS} <= set(read[0]):
         msg = f"csv {str(csv)!r} holds no rows that could be resumed: {again}"
         raise ValueError(msg)
+    if torn := [row for row in read if None in row or None in row.values()]:
+        msg = f"csv {str(csv)!r} cannot be resumed: the row of {torn[0]['layer']!r} has not one cell a column; {again}"
+        raise ValueError(msg)
+    if others := {_command(row[PARAMETERS]) for row in read} - {_command(parameters)}:
+        msg = f"csv {str(csv)!r} cannot be resumed: it is a table of {others.pop()}, not of {_command(parameters)}; {again}"
+        raise ValueError(msg)
     if not {row[FILE] for row in read} <= set(files.values()):
         msg = f"csv {str(csv)!r} is of another file, or the file has changed since (header, size or time): {again}"
         raise ValueError(msg)
-    cells: dict[tuple, list] = {}
-    for name in files:
-        cells.setdefault(_named_by({key: _cell(str(value)) for key, value in identity(name).items()}), []).append(name)
+    named = {tuple(map(str, identity(name).values())): name for name in files}
+    header = _sum(column for column in read[0] if column not in (FILE, PARAMETERS))
     rows = {}
     for row in read:
-        names = cells.get(_named_by(row), [])
-        if len(names) == 1 and row[FILE] == files[names[0]] and row[PARAMETERS] == _cell(parameters):
-            values = {key: _value(key, text) for key, text in row.items() if key not in (FILE, PARAMETERS, None)}
-            rows[names[0]] = _named(values | identity(names[0]))
+        who = identity(_text(row["layer"]) if not row.get("step") else (_text(row["step"]), _text(row["layer"])))
+        name = named.get(tuple(who.values()))
+        told, _, columns = row[PARAMETERS].rpartition(COLUMNS)
+        if name is None or row[FILE] != files[name] or told != _cell(parameters):
+            continue
+        try:
+            if columns != header:
+                msg = "its columns are not those that were written"
+                raise ValueError(msg)
+            values = {column: _value(column, text) for column, text in row.items() if column not in (FILE, PARAMETERS)}
+            rows[name] = _checked(values | identity(name))
+        except ValueError as error:
+            msg = f"csv {str(csv)!r} cannot be resumed: {error}; {again}"
+            raise ValueError(msg) from None
     return rows
 
 
-def _named_by(row):
-    return row.get("step") or None, row["layer"]
+def _command(parameters):
+    found = re.search(r"(?:^| )command=(\w+)", parameters)
+    return f"rmtlib {found[1] if found else 'report'}"
 
 
-def _named(row):
-    """A row whose summary begins with the name of its layer as it is, not as the CSV has it with escapes."""
-    if not row.get("summary"):
-        return row
-    told = row["summary"]
-    return row | {"summary": row["layer"] + told[told.index(": ", len(printable(row["layer"]))) :]}
+def _sum(columns):
+    return f"{zlib.crc32(','.join(columns).encode()):08x}"
 
 
-def _value(column, text):
-    if not text:
+def _text(cell):
+    return unescaped(cell.removeprefix("'"))
+
+
+def _value(column, cell):
+    if not cell:
         return None
     if column in TEXT:
-        return text.removeprefix("'")
-    if text in ("inf", "-inf", "nan"):
-        return float(text)
+        return _text(cell)
+    if cell in ("inf", "-inf", "nan"):
+        return float(cell)
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+        value = ast.literal_eval(cell)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        value = None
+    if column == "shape":
+        good = isinstance(value, tuple) and len(value) == 2 and all(type(side) is int for side in value)
+    else:
+        good = isinstance(value, int | float) and (not re.search("[pq]value", column) or 0 <= value <= 1)
+    if not good:
+        msg = f"{column!r} cannot be {cell!r}"
+        raise ValueError(msg)
+    return value
+
+
+def _checked(row):
+    """A row that was read, if it is whole."""
+    if row.get("levels") is not None and row.get("shape") is None:
+        msg = f"{row['layer']!r} has no shape"
+        raise ValueError(msg)
+    if "summary" in row and not (row["summary"] or "").startswith(f"{row['layer']}: "):
+        msg = f"the summary of {row['layer']!r} does not begin with its name"
+        raise ValueError(msg)
+    return row
 
 
 def _cell(value):
-    return in_spreadsheet(printable(value)) if isinstance(value, str) else value
+    return in_spreadsheet(escaped(value)) if isinstance(value, str) else value
 
 
 def write_csv(rows: list[dict], files: list[str], parameters: str, path) -> None:
     """Write rows as a CSV whose text no spreadsheet takes for a formula; its last columns say of which file a row is, and how."""
     # As objects: a column of whole numbers with gaps would be written as 3.0, and read as another number than it was.
-    table = frame(rows, dtype=object).assign(**{FILE: files, PARAMETERS: parameters}).map(_cell)
+    table = frame(rows, dtype=object)
+    told = f"{parameters}{COLUMNS}{_sum(table.columns)}"
+    table = table.assign(**{FILE: files, PARAMETERS: told}).map(_cell)
     with atomic_file(path) as part:
         table.to_csv(part, index=False)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["in_spreadsheet", "printable"]
+import re
+
+__all__ = ["escaped", "in_spreadsheet", "printable", "unescaped"]
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
@@ -24,6 +26,46 @@ def printable(text: str) -> str:
     fc\n1\x1b[31m
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
+
+
+def escaped(text: str) -> str:
+    r"""Text as `printable` gives it, with backslashes doubled: no two texts become one, and `unescaped` undoes it.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> print(escaped("a\nb"), escaped(r"a\nb"))
+    a\nb a\\nb
+    """
+    return printable(text.replace("\\", r"\\"))
+
+
+def unescaped(text: str) -> str:
+    r"""The text that `escaped` was given.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> unescaped(escaped("a\n\\é")) == "a\n\\é"
+    True
+    """
+    return re.sub(
+        r"\\(?:[\\ntr]|x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8})", lambda found: found[0].encode().decode("unicode_escape"), text
+    )
 
 
 def in_spreadsheet(text: str) -> str:

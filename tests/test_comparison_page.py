@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import hashlib
 import json
 import os
@@ -242,4 +243,90 @@ def test_what_cannot_be_compared_gives_status_2_and_no_file(arguments, message, 
     error = capsys.readouterr().err
     assert re.search(message, error)
     assert "Traceback" not in error
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_a_page_that_cannot_be_written_leaves_no_json_of_its_own(files, tmp_path, monkeypatch, capsys):
+    opened, csv = open, tmp_path / "out.csv"
+
+    def full(path, mode="r", *args, **options):
+        if ".html." in str(path) and "x" in mode and csv.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return opened(path, mode, *args, **options)
+
+    monkeypatch.setattr("builtins.open", full)
+    assert main(["compare", *map(str, files), "-o", str(tmp_path / "out")]) == 1
+    assert "No space left on device" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["out.csv"]
+
+
+# Checkpoints that cannot be read
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    """A base, and checkpoints of steps 1 and 10."""
+    for step in (1, 10):
+        base, tuned = networks(tmp_path, step=step)
+        (tmp_path / f"run/checkpoint-{step}").mkdir(parents=True)
+        tuned.rename(tmp_path / f"run/checkpoint-{step}/model.safetensors")
+    return base, tmp_path / "run"
+
+
+def spoil_by_truncating(folder, whole):
+    (folder / "model.safetensors").write_bytes(whole[:900])
+
+
+def spoil_by_emptying(folder, whole):
+    (folder / "model.safetensors").touch()
+
+
+def spoil_by_a_pointer(folder, whole):
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+
+
+def spoil_by_a_missing_shard(folder, whole):
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"two.weight": "gone.safetensors"}}')
+
+
+SPOILT = {
+    "is not a whole safetensors file": spoil_by_truncating,
+    "is empty": spoil_by_emptying,
+    "is a Git LFS pointer": spoil_by_a_pointer,
+    "names 1 of 1 shards that are missing": spoil_by_a_missing_shard,
+    "holds no checkpoint": lambda folder, whole: None,
+}
+
+
+@pytest.mark.parametrize("reason", SPOILT)
+def test_a_checkpoint_that_cannot_be_read_is_named_with_its_step_and_the_reason(reason, checkpoints, tmp_path, capsys):
+    base, run = checkpoints
+    (run / "checkpoint-2").mkdir()
+    (run / "logs-3").mkdir()
+    SPOILT[reason](run / "checkpoint-2", (run / "checkpoint-1/model.safetensors").read_bytes())
+    assert main(["compare", str(base), str(run), "-o", str(tmp_path / "out")]) == 0
+    printed = capsys.readouterr().out
+    found, html = json.loads((tmp_path / "out.json").read_text()), (tmp_path / "out.html").read_text()
+    (left,) = [left for left in found["left_out"] if "step" in left]
+    assert left["step"] == "2"
+    assert reason in left["reason"]
+    assert f"The checkpoint of step 2 cannot be read: {left['reason']}." in printed
+    assert found["text"] in printed
+    assert f"<td>step 2, all layers</td><td>{left['reason']}" in html
+    assert str(tmp_path) not in html + printed.splitlines()[0]
+    assert {row["step"] for row in found["layers"]} == {"1", "10"}
+    assert main(["compare", str(base), str(run), "--dry-run"]) == 0
+    assert f"step 2 is left out: {left['reason']}" in capsys.readouterr().out
+
+
+def test_one_checkpoint_that_can_be_read_is_enough_and_none_is_refused_by_its_reason(checkpoints, tmp_path, capsys):
+    base, run = checkpoints
+    spoil_by_truncating(run / "checkpoint-1", (run / "checkpoint-1/model.safetensors").read_bytes())
+    assert main(["compare", str(base), str(run), "-o", str(tmp_path / "out")]) == 0
+    assert "compared at step 10. " in capsys.readouterr().out
+    spoil_by_truncating(run / "checkpoint-10", (run / "checkpoint-10/model.safetensors").read_bytes())
+    before = sorted(os.listdir(tmp_path))
+    shutil.rmtree(run / "checkpoint-1")
+    assert main(["compare", str(base), str(run), "-o", str(tmp_path / "other")]) == 2
+    assert "holds no checkpoint that can be read: checkpoint-10/model.safetensors is not a whole" in capsys.readouterr().err
     assert sorted(os.listdir(tmp_path)) == before

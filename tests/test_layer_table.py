@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import rmtlib
-from rmtlib import ensembles, layer_table, table_file, wording
+from rmtlib import costs, ensembles, layer_table, table_file, wording
 from rmtlib.cli import main
 from rmtlib.layer_table import chosen_layers
 from rmtlib.network import analyse_network
@@ -173,8 +173,11 @@ def test_an_older_table_is_not_taken_for_that_of_a_command_that_was_stopped_at_o
         yield
 
     monkeypatch.setattr(layer_table.parallel, "as_they_finish", interrupted)
-    assert main([*command, "--resume", "--no-sizes"]) == 130
-    assert "no layer was finished" in capsys.readouterr().err
+    before = (tmp_path / "scan.csv").read_bytes()
+    for options in ([], ["--resume", "--no-sizes"]):
+        assert main([*command, *options]) == 130
+        assert f"no layer was finished; {tmp_path / 'scan.csv'} is as it was\n" in capsys.readouterr().err
+        assert (tmp_path / "scan.csv").read_bytes() == before
 
 
 def test_a_csv_of_another_file_is_refused_and_stays_as_it_is(network, tmp_path, capsys):
@@ -201,6 +204,109 @@ def test_a_file_that_is_no_table_is_refused(content, message, network, tmp_path)
     csv.write_bytes(content)
     with pytest.raises(ValueError, match=message):
         rmtlib.scan(rmtlib.load_weights(network), csv=csv, resume=True, progress=False)
+
+
+@pytest.fixture
+def reported(tmp_path):
+    """The command of a report of two layers, which can be resumed, and its table."""
+    network = tmp_path / "net.safetensors"
+    save_file({f"{name}.weight": ensembles.gaussian((60, 50), i) for i, name in enumerate("ab")}, network)
+    command = ["report", str(network), "-o", str(tmp_path / "x"), "--no-null", "--resume", "--fail-on", "outliers>9"]
+    assert main(command) == 0
+    return command, tmp_path / "x.csv"
+
+
+EDITS = {
+    "its columns are not those that were written": lambda cells: cells.drop(columns="summary"),
+    "its columns are not": lambda cells: cells.assign(note="mine"),
+    "its columns": lambda cells: cells.rename(columns={"rank": "rang"}),
+    "the summary of 'b' does not begin with its name": lambda cells: cells.replace({"summary": {"^b: .*": "mine"}}, regex=True),
+    "the summary of 'b'": lambda cells: cells.replace({"summary": {"^b: .*": ""}}, regex=True),
+    "'largest' cannot be 'big'": lambda cells: cells.assign(largest="big"),
+    r"'outliers' cannot be '\[1\]'": lambda cells: cells.assign(outliers="[1]"),
+    "'rank' cannot be '": lambda cells: cells.assign(rank="(" * 500),
+    r"'shape' cannot be '\(60, 50.5\)'": lambda cells: cells.assign(shape="(60, 50.5)"),
+    "'a' has no shape": lambda cells: cells.assign(shape=""),
+    "'spacing_calibrated_pvalue' cannot be '7'": lambda cells: cells.assign(spacing_calibrated_pvalue="7"),
+}
+
+
+@pytest.mark.parametrize("told", EDITS)
+def test_a_table_that_somebody_changed_is_refused_and_kept(told, reported, capsys):
+    command, csv = reported
+    EDITS[told](pd.read_csv(csv, dtype=str, keep_default_na=False)).to_csv(csv, index=False)
+    before = csv.read_bytes()
+    assert main(command) == 2
+    assert re.search(rf"^rmtlib report: csv '{csv}' cannot be resumed: {told}.*\n$", capsys.readouterr().err, re.M)
+    assert csv.read_bytes() == before
+
+
+def test_a_row_that_is_cut_is_refused(reported, capsys):
+    command, csv = reported
+    csv.write_text(csv.read_text()[:-120])
+    assert main(command) == 2
+    assert "the row of 'b' has not one cell a column" in capsys.readouterr().err
+
+
+def test_any_column_may_lose_its_values(reported):
+    """What a spreadsheet empties is as what could not be said: no error comes of it later."""
+    command, csv = reported
+    cells = pd.read_csv(csv, dtype=str, keep_default_na=False)
+    kept = ("layer", "shape", "summary", "file", "parameters")
+    cells.assign(**dict.fromkeys((c for c in cells if c not in (*kept, "levels")), "")).to_csv(csv, index=False)
+    assert main(command) == 0
+
+
+def test_a_table_of_another_command_is_refused_and_kept(reported, tmp_path, capsys):
+    command, csv = reported
+    before = csv.read_bytes()
+    assert main(["scan", *command[1:4], "--resume"]) == 2
+    assert "cannot be resumed: it is a table of rmtlib report, not of rmtlib scan; give another csv" in capsys.readouterr().err
+    assert csv.read_bytes() == before
+
+
+def test_names_with_newlines_and_with_backslashes_are_told_apart(tmp_path, monkeypatch):
+    names = ["x\ny", r"x\ny", "\u00e9\\", "'=\\"]
+    save_file({f"{name}.weight": ensembles.gaussian((60, 50), i) for i, name in enumerate(names)}, tmp_path / "net.safetensors")
+    weights, csv = rmtlib.load_weights(tmp_path / "net.safetensors"), tmp_path / "scan.csv"
+    whole = rmtlib.scan(weights, csv=csv, progress=False)
+    assert pd.read_csv(csv)["layer"].nunique() == 4
+    seen = count_work(monkeypatch, sys.modules["rmtlib.scan"], "_row")
+    again = rmtlib.scan(weights, csv=csv, resume=True, progress=False)
+    assert seen == []
+    pd.testing.assert_frame_equal(again, whole)
+
+
+def test_names_are_text_whatever_the_keys_are():
+    W = ensembles.gaussian((60, 50), 0)
+    for options in ({}, {"layers": "1"}):
+        assert rmtlib.scan({1: W}, progress=False, **options)["layer"].tolist() == ["1"]
+        assert analyse_network({1: W}, progress=False, **options)["layer"].tolist() == ["1"]
+        assert costs.estimate({1: W}, **options)["layer"].tolist() == ["1"]
+    steps = {step: rmtlib.load_weights({1: step * W}) for step in (5, 10)}
+    assert rmtlib.compare({1: W}, steps, progress=False).table[["step", "layer"]].values.tolist() == [["5", "1"], ["10", "1"]]
+    with pytest.raises(ValueError, match="weights must have one name a layer; two of them are '1' as text"):
+        rmtlib.scan({1: W, "1": W}, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda W: analyse_network(W, csv=3), "csv must be a path; got 3"),
+        (lambda W: analyse_network(W, on_layer=3), "on_layer must be a function of a LayerAnalysis; got 3"),
+        (lambda W: rmtlib.load_weights(W, groups=3), "groups must be a mapping of names of layers to numbers of groups; got 3"),
+    ],
+)
+def test_arguments_of_another_kind_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call({"fc": np.eye(20)})
+
+
+def test_a_csv_is_never_the_file_that_is_read(network):
+    before = network.read_bytes()
+    with pytest.raises(ValueError, match="csv must not be a file of the input"):
+        rmtlib.scan(rmtlib.load_weights(network), csv=network, progress=False)
+    assert network.read_bytes() == before
 
 
 def test_resuming_needs_a_csv_and_a_file(network, tmp_path):

@@ -146,3 +146,10 @@ def test_ctrl_c_ends_the_wait_and_the_process_whatever_a_thread_still_does():
         rest, _ = process.communicate(timeout=60)
     assert sorted(seen) == ["quick\n", "under way\n"]
     assert (rest, process.returncode) == ("interrupted\n", 0)
+
+
+def test_there_are_no_more_threads_than_layers(monkeypatch):
+    started, start = [], threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda thread: (started.append(thread), start(thread))[1])
+    assert len(collect(lambda name, layer: name, {str(i): np.eye(20) for i in range(3)}, workers=100)) == 3
+    assert len(started) == 3

@@ -166,18 +166,25 @@ def test_a_scan_writes_a_table_the_same_as_json_and_spectrums_form(network, tmp_
     assert set(best) == {"self_attn.q_proj", "self_attn.v_proj", EVIL}
 
 
+@pytest.mark.parametrize("resume", [[], ["--resume", "--no-sizes"]], ids=["anew", "resumed"])
 @pytest.mark.parametrize("finished", [0, 2])
-def test_after_an_interrupt_no_older_file_is_taken_for_that_of_this_scan(finished, network, tmp_path, monkeypatch):
+def test_older_files_stay_until_there_is_a_new_table_and_no_longer(finished, resume, network, tmp_path, monkeypatch):
     command = ["scan", str(network), "-o", str(tmp_path / "out"), "--snr-json", str(tmp_path / "snr.json")]
     assert main(command) == 0
+    older = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
     def stopped(work, weights, *, workers, names):
         yield from ((name, work(name, weights[name])) for name in names[:finished])
         raise KeyboardInterrupt
 
     monkeypatch.setattr(parallel, "as_they_finish", stopped)
-    assert main(command) == 130
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.safetensors"] + ["out.csv"] * bool(finished)
+    assert main(command + resume) == 130
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    if finished:
+        assert sorted(left) == ["net.safetensors", "out.csv"]
+        assert left["out.csv"] != older["out.csv"]
+    else:
+        assert left == older
 
 
 def test_names_stay_text_in_every_file_and_in_the_terminal(network, tmp_path, capsys):

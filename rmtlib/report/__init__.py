@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 from .. import checks
-from ..files import write_atomically
+from ..files import input_files, write_together
 from ..layer_table import chosen_layers
 from ..network import analyse_network
 from ..network_summary import NetworkSummary, summarise_network
 from .conditions import read_condition
 from .heatmap import Statistic, heat_map
 from .origins import provenance
-from .outputs import output_files, plain
+from .outputs import of_one_table, output_files, plain
 from .overview import statistics, trends
 from .page import page
 from .panels import panels
@@ -150,26 +149,20 @@ def make_report(
     conditions = [read_condition(text) for text in fail_on]
     network = find_network(weights, split_qkv=split_qkv)
     shapes = noise_like(network, seed, chosen_layers(network, layers)) if null else None
-    html, csv, as_json = output_files(output, "report")
+    html, csv, as_json = output_files(output, "report", input_files(network.origin))
     drawn: dict[str, str] = {}
     analysed = partial(analyse_network, a=a, workers=workers, progress=progress)
     began = time.monotonic()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", "interrupted after", UserWarning)
-        try:
-            table = analysed(
-                network,
-                layers=layers,
-                scheduler=scheduler,
-                csv=csv,
-                resume=resume,
-                on_layer=lambda analysis: drawn.update({analysis.name: panels(analysis)}),
-            )
-            noise = None if shapes is None else analysed(shapes)
-        except (UserWarning, KeyboardInterrupt):
-            for older in (html, as_json):  # would be taken for those of this table
-                older.unlink(missing_ok=True)
-            raise KeyboardInterrupt from None
+    with of_one_table(csv, html, as_json):
+        table = analysed(
+            network,
+            layers=layers,
+            scheduler=scheduler,
+            csv=csv,
+            resume=resume,
+            on_layer=lambda analysis: drawn.update({analysis.name: panels(analysis)}),
+        )
+        noise = None if shapes is None else analysed(shapes)
     told = [condition.text for condition in conditions]
     parameters = {"a": a, "null": null, "seed": seed, "split_qkv": split_qkv, "layers": layers, "fail_on": told}
     origin = provenance(network, Path(weights).name or weights, parameters, time.monotonic() - began)
@@ -178,12 +171,7 @@ def make_report(
     beside = (csv.name, as_json.name)
     shown = page(table, network, summary, origin, drawn=drawn, noise=noise, failing=failing, beside=beside)
     found = Report(html, csv, as_json, table, noise, summary, origin, failing)
-    write_atomically(as_json, _json(found, network))
-    try:
-        write_atomically(html, shown.encode())
-    except BaseException:
-        as_json.unlink(missing_ok=True)
-        raise
+    write_together({as_json: _json(found, network), html: shown.encode()})
     return found
 
 

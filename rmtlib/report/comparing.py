@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .. import checks
 from ..comparison import Comparison, compare
-from ..files import write_atomically
+from ..files import input_files, write_together
 from ..pairs import checkpoints
-from ..weights import Weights, WeightsError, load_weights
+from ..weights import Weights, WeightsError
 from .changes import COLUMNS, change_cells, change_statistics, change_trends, steps
 from .heatmap import heat_map
 from .origins import provenance
-from .outputs import output_files, plain
+from .outputs import of_one_table, output_files, plain
 from .page import template
 from .places import places
 from .source import find_network
@@ -97,30 +97,26 @@ def make_comparison(
     -----
     The JSON is an object with ``schema`` (a number, which changes if a name does), ``provenance``, ``text`` (the first
     paragraph), ``layers`` (rows of the table by the names of their columns, what could not be said is null), ``vectors`` (by
-    layer, the cosines and p-values of the top vectors if they were asked for), and ``left_out``.
+    layer, the cosines and p-values of the top vectors if they were asked for), and ``left_out`` (layers, and with ``step``
+    whole checkpoints that cannot be read, each with its ``reason``).
     """
     checks.integer(seed, "seed", at_least=0)
-    before, after = find_network(base), find_tuned(tuned)
-    html, csv, as_json = output_files(output, "comparison")
+    before, (after, unread) = find_network(base), find_tuned(tuned)
+    origins = [network.origin for network in (before, *(after.values() if isinstance(after, dict) else [after]))]
+    html, csv, as_json = output_files(output, "comparison", input_files(*origins))
     settings: dict = {"layers": layers, "seed": seed, "workers": workers, "scheduler": scheduler, "resume": resume}
     began = time.monotonic()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("error", "interrupted after", UserWarning)
-        try:
-            found = compare(before, after, intruders, csv=csv, progress=progress, **settings)
-        except (UserWarning, KeyboardInterrupt):
-            for older in (html, as_json):  # would be taken for those of this table
-                older.unlink(missing_ok=True)
-            raise KeyboardInterrupt from None
+    with of_one_table(csv, html, as_json):
+        found = compare(before, after, intruders, csv=csv, progress=progress, **settings)
+    found = replace(found, unread=unread)
     parameters = {"intruders": intruders, "layers": layers, "seed": seed}
     origin = _origin(base, tuned, before, after, parameters, time.monotonic() - began)
     shown = comparison_page(found, before, origin, beside=(csv.name, as_json.name))
-    write_atomically(as_json, _json(found, origin))
-    write_atomically(html, shown.encode())
+    write_together({as_json: _json(found, origin), html: shown.encode()})
     return ComparisonReport(html, csv, as_json, found, origin)
 
 
-def find_tuned(tuned: str) -> Weights | dict[str, Weights]:
+def find_tuned(tuned: str) -> tuple[Weights | dict[str, Weights], list[tuple[str, str]]]:
     """The tuned network that a name stands for, or the steps of its training.
 
     Parameters
@@ -131,20 +127,31 @@ def find_tuned(tuned: str) -> Weights | dict[str, Weights]:
 
     Returns
     -------
-    Weights, or dict of str to Weights by the number of the step
+    network : Weights, or dict of str to Weights by the number of the step
+    unread : list of (str, str)
+        Steps whose checkpoints cannot be read, and why.
 
     Raises
     ------
     ValueError
-        If there is no such network, it cannot be read, or two checkpoints have one number.
+        If there is no such network, none of its checkpoints can be read, or two have one number.
     """
     try:
-        return find_network(tuned)
+        return find_network(tuned), []
     except WeightsError:
         found = checkpoints(tuned)
-        if len(found) < 2:
+        if not found:
             raise
-    return {step: load_weights(path) for step, path in found.items()}
+    networks, unread = {}, []
+    for step, path in found.items():
+        try:
+            networks[step] = find_network(str(path))
+        except ValueError as error:
+            unread.append((step, str(error).replace(f"{path.parent}{os.sep}", "")))
+    if not networks:
+        msg = f"folder {tuned} holds no checkpoint that can be read: {'; '.join(why for _, why in unread)}"
+        raise WeightsError(msg)
+    return networks, unread
 
 
 def comparison_page(found: Comparison, base: Weights, origin: dict, *, beside: tuple[str, ...] = ()) -> str:
@@ -167,6 +174,7 @@ def comparison_page(found: Comparison, base: Weights, origin: dict, *, beside: t
     """
     table = found.last
     standing = places(list(table["layer"]), base.kinds)
+    left_out = [*((f"step {step}, all layers", why) for step, why in found.unread), *found.left_out]
     rows = change_cells(table)
     used = [i for i, _ in enumerate(COLUMNS, 1) if any(row[i] for row in rows)]
     lines = [
@@ -183,8 +191,8 @@ def comparison_page(found: Comparison, base: Weights, origin: dict, *, beside: t
         trend=change_trends(table, standing),
         columns=[(i, COLUMNS[i - 1]) for i in used],
         layers=lines,
-        left_out=found.left_out,
-        open=len(found.left_out) <= LIST,
+        left_out=left_out,
+        open=len(left_out) <= LIST,
         origin=origin,
         beside=beside,
     )
@@ -221,6 +229,9 @@ def _json(found: Comparison, origin: dict) -> bytes:
         "text": found.text,
         "layers": found.table.to_dict("records"),
         "vectors": vectors,
-        "left_out": [{"layer": name, "reason": why} for name, why in found.left_out],
+        "left_out": [
+            *({"step": step, "reason": why} for step, why in found.unread),
+            *({"layer": name, "reason": why} for name, why in found.left_out),
+        ],
     }
     return json.dumps(plain(content), indent=1, ensure_ascii=True, allow_nan=False).encode()

@@ -4,12 +4,45 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["output_files", "plain"]
+from ..files import check_output, file_state
+
+__all__ = ["of_one_table", "output_files", "plain"]
 
 
-def output_files(output, name: str) -> tuple[Path, Path, Path]:
+@contextmanager
+def of_one_table(csv: Path, *others: Path) -> Iterator[None]:
+    """Work on a table that may be interrupted: files that an older table had beside it go once it is another one.
+
+    Parameters
+    ----------
+    csv : path
+        The table.
+    *others : path
+        Page, JSON and what else is written when the table is whole.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        After Ctrl-C, whether some layers were finished by then or none.
+    """
+    before = file_state(csv)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "interrupted after", UserWarning)
+        try:
+            yield
+        except (UserWarning, KeyboardInterrupt):
+            if file_state(csv) != before:
+                for older in others:
+                    older.unlink(missing_ok=True)
+            raise KeyboardInterrupt from None
+
+
+def output_files(output, name: str, inputs: Iterable[Path] = ()) -> tuple[Path, Path, Path]:
     """Page, table and JSON that an argument ``output`` stands for; the folder is made.
 
     Parameters
@@ -18,6 +51,8 @@ def output_files(output, name: str) -> tuple[Path, Path, Path]:
         Without an ending, or a folder that exists.
     name : str
         What the files are called in such a folder.
+    inputs : iterable of path
+        Files that are read, and must not be overwritten.
 
     Returns
     -------
@@ -27,22 +62,23 @@ def output_files(output, name: str) -> tuple[Path, Path, Path]:
     Raises
     ------
     ValueError
-        If the files cannot be written there.
+        If the files cannot be written there, or one of them is read.
     """
-    stem = Path(output) / name if Path(output).is_dir() else Path(output)
+    if not isinstance(output, str | os.PathLike):
+        msg = f"output must be a path; got {output!r}"
+        raise ValueError(msg)
+    stem = Path(output) / name if os.path.isdir(output) else Path(output)
     try:
         stem.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         msg = f"output must be in a folder that can be made; got {str(output)!r} ({error.strerror})"
         raise ValueError(msg) from error
-    if not os.access(stem.parent, os.W_OK):
-        msg = f"output must be in a folder that can be written to; got {str(output)!r}"
-        raise ValueError(msg)
     html, csv, as_json = (stem.with_name(f"{stem.name}.{suffix}") for suffix in ("html", "csv", "json"))
     for file in (html, csv, as_json):
-        if file.is_dir():
+        if os.path.isdir(file):
             msg = f"output must name files, but {str(file)!r} is a folder"
             raise ValueError(msg)
+        check_output(file, "output", inputs)
     return html, csv, as_json
 
 

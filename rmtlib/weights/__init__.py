@@ -297,6 +297,9 @@ def load_weights(
     [Skipped(name='fc.bias', shape=(100,), reason='bias vector')]
     """
     min_levels = checks.integer(min_levels, "min_levels", at_least=2)
+    if groups is not None and not isinstance(groups, Mapping):
+        msg = f"groups must be a mapping of names of layers to numbers of groups; got {groups!r}"
+        raise ValueError(msg)
     if layout is not None:
         checks.choice(layout, "layout", ("torch", "keras"))
     if isinstance(path_or_model, str) and path_or_model in pretrained.NETWORKS:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import atomic_file
+from ..files import atomic_file, check_output
 from .tensors import Tensor, WeightsError, called
 
 __all__ = ["open_sink", "stored_bits"]
@@ -51,9 +51,10 @@ def _output_path(source: Path, output) -> Path:
         msg = f"output must be the path of the new .safetensors file; got {output!r}"
         raise WeightsError(msg)
     output = Path(output)
-    if output.suffix.lower() != ".safetensors" or output.is_dir() or not output.parent.is_dir():
+    if output.suffix.lower() != ".safetensors" or os.path.isdir(output) or not os.path.isdir(output.parent):
         msg = f"output must be a .safetensors file in a folder that exists; got {output}"
         raise WeightsError(msg)
+    check_output(output, "output")
     # The same path, or another name of the same file: a link of either kind.
     if output.resolve() == source.resolve() or (output.exists() and output.samefile(source)):
         msg = f"output must not be the input, which is never overwritten; {output} is {source}"
