@@ -67,7 +67,8 @@ def analyse(layer, *, a: int = 15, biwhiten: bool = True, name: str | None = Non
     """
     a = checks.integer(a, "a", at_least=1)
     checks.choice(biwhiten, "biwhiten", (True, False))
-    name = name or (layer.name if isinstance(layer, Layer) else "matrix")
+    if name is None:
+        name = layer.name if isinstance(layer, Layer) else "matrix"
     W = checks.matrix(layer.matrix if isinstance(layer, Layer) else layer)
     shape = W.shape
     missing: dict[str, str] = {}

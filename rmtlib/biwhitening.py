@@ -71,7 +71,8 @@ class Sizes:
     @property
     def row_spread(self) -> float:
         """Coefficient of variation of the row sizes; about ``1 / sqrt(2 n_in)`` for noise of one size, and 0 if all are equal."""
-        return float(self.row_sizes.std() / self.row_sizes.mean())
+        sizes = checks.divided(self.row_sizes, checks.unit(self.row_sizes))
+        return float(sizes.std() / sizes.mean())
 
     @property
     def column_spread(self) -> float:
@@ -207,9 +208,8 @@ def find_sizes(W, sizes: str = "noise", tol: float = 1e-6) -> Sizes:
             f'got {min(W.shape)}: sizes="total" needs no levels'
         )
         raise BiwhitenError(msg)
-    largest = max(-float(W.min()), float(W.max()))
-    unit = 1.0 if 1e-100 < largest < 1e100 else largest or 1.0  # squares must be numbers
-    A = W if unit == 1 else W / unit
+    unit = checks.unit(W)
+    A = checks.divided(W, unit)
     rows, columns, iterations = sinkhorn.scaling_factors(A, tol)
     removed, settled, nu = 0, True, None
     if sizes == "noise":

@@ -102,7 +102,7 @@ def sparse_null(W, rng=0) -> SparseNull:
     The entries that are not zero change places among themselves, so that their law is kept, and get random signs. The edge is the
     largest level of 5 draws and twice their range: one matrix of noise in 100 has a level above it.
     """
-    W, rng = checks.matrix(W), np.random.default_rng(rng)
+    W, rng = checks.matrix(W), checks.generator(rng)
     place = np.nonzero(W)
     values, largest, rejected = W[place], [], {}
     for draw in range(DRAWS):
@@ -141,6 +141,7 @@ def correlation(W) -> Correlation:
     :math:`\sum d / \sqrt{\sum d^2}` is close to Student's t.
     """
     W = checks.matrix(W)
+    W = checks.divided(W, checks.unit(W))
     rows, columns = _neighbours(W), _neighbours(W.T)
     return Correlation(*rows, *columns)
 
@@ -172,7 +173,8 @@ def blocks(X) -> Blocks:
     if min(X.shape) < FEWEST_BLOCKED:
         msg = f"X must have at least {FEWEST_BLOCKED} rows and columns; got shape {X.shape}"
         raise ValueError(msg)
-    grid = 12 if min(X.shape) >= 72 else 6
+    grid, unit = 12 if min(X.shape) >= 72 else 6, checks.unit(X)
+    X = checks.divided(X, unit)
     cells = _cell_means(X, grid)
     deviations = cells - cells.mean(axis=0) - cells.mean(axis=1, keepdims=True) + cells.mean()
     side = grid // 3
@@ -181,7 +183,8 @@ def blocks(X) -> Blocks:
     within = np.sum(deviations**2) - between
     df = (grid - 1) ** 2 - 4
     pvalue = float(fdtrc(4, df, between / 4 / (within / df))) if within > 0 else 1.0
-    return Blocks(cells.reshape(3, side, 3, side).mean(axis=(1, 3)), pvalue)
+    with np.errstate(over="ignore", under="ignore"):
+        return Blocks(cells.reshape(3, side, 3, side).mean(axis=(1, 3)) * unit * unit, pvalue)
 
 
 def gap(nu, a: int) -> int | None:

@@ -95,7 +95,7 @@ def end_means(test: PorterThomasTest, *, vectors: int = 15) -> EndMeans:
     Raises
     ------
     ValueError
-        If there are fewer than ``2 * vectors`` vectors.
+        If there are fewer than ``2 * vectors`` vectors, or ``test`` is none.
 
     Examples
     --------
@@ -108,6 +108,9 @@ def end_means(test: PorterThomasTest, *, vectors: int = 15) -> EndMeans:
     >>> round(means.large, 3), abs(means.small - 0.5) < 3 * means.sd
     (0.0, True)
     """
+    if not hasattr(test, "calibrated_pvalue"):
+        msg = f"test must be a PorterThomasTest, of rmtlib.porter_thomas; got {type(test).__name__}"
+        raise ValueError(msg)
     vectors, p = checks.integer(vectors, "vectors", at_least=1), test.calibrated_pvalue
     if len(p) < 2 * vectors:
         msg = f"vectors must be at most half of those tested, {len(p)}; got {vectors}"
@@ -142,9 +145,7 @@ def end_tests(layers: Mapping[tuple[str, int], LayerAnalysis], *, vectors: int =
         msg = "layers must hold at least one analysed layer; got none"
         raise ValueError(msg)
     vectors = checks.integer(vectors, "vectors", at_least=1)
-    if not 0 < level < 1:
-        msg = f"level must be a number between 0 and 1; got {level!r}"
-        raise ValueError(msg)
+    level = checks.share(level, "level")
     for key, layer in layers.items():
         if len(layer.nu) < 2 * vectors:
             levels = len(layer.nu)

@@ -46,7 +46,7 @@ def glorot_uniform(shape: tuple[int, ...], rng) -> np.ndarray:
         raise ValueError(msg)
     receptive = int(np.prod(shape[2:]))
     bound = np.sqrt(6 / ((shape[0] + shape[1]) * receptive))
-    return np.random.default_rng(rng).uniform(-bound, bound, shape).astype(np.float32)
+    return checks.generator(rng).uniform(-bound, bound, shape).astype(np.float32)
 
 
 def gaussian(shape: tuple[int, ...], rng, *, sigma: float = 1.0) -> np.ndarray:
@@ -72,7 +72,7 @@ def gaussian(shape: tuple[int, ...], rng, *, sigma: float = 1.0) -> np.ndarray:
     ValueError
         If the shape is empty or ``sigma`` is not above 0.
     """
-    return np.random.default_rng(rng).normal(scale=checks.positive(sigma, "sigma"), size=_shape(shape))
+    return checks.generator(rng).normal(scale=checks.positive(sigma, "sigma"), size=_shape(shape))
 
 
 def student_t(shape: tuple[int, ...], rng, *, df: float, sigma: float = 1.0) -> np.ndarray:
@@ -108,11 +108,12 @@ def student_t(shape: tuple[int, ...], rng, *, df: float, sigma: float = 1.0) -> 
     ----------
     Bai, Silverstein and Yin, J. Multivariate Anal. 26, 166 (1988).
     """
-    if checks.positive(df, "df") <= 2:
-        msg = f"df must be above 2, where the standard deviation is finite; got {df!r}"
+    given, df = df, checks.positive(df, "df")
+    if df <= 2:
+        msg = f"df must be above 2, where the standard deviation is finite; got {given!r}"
         raise ValueError(msg)
     scale = checks.positive(sigma, "sigma") / np.sqrt(df / (df - 2))
-    return scale * np.random.default_rng(rng).standard_t(df, size=_shape(shape))
+    return scale * checks.generator(rng).standard_t(df, size=_shape(shape))
 
 
 def shuffled(W, rng, *, within: str = "matrix") -> np.ndarray:
@@ -148,8 +149,8 @@ def shuffled(W, rng, *, within: str = "matrix") -> np.ndarray:
     array([ 6., 60.])
     """
     W = checks.matrix(W)
-    checks.choice(within, "within", ("matrix", "rows"))
-    rng = np.random.default_rng(rng)
+    within = checks.choice(within, "within", ("matrix", "rows"))
+    rng = checks.generator(rng)
     return rng.permuted(W, axis=1) if within == "rows" else rng.permutation(W.ravel()).reshape(W.shape)
 
 
@@ -185,7 +186,7 @@ def goe(n: int, rng) -> np.ndarray:
     (True, 2.0)
     """
     n = checks.integer(n, "n", at_least=1)
-    A = np.random.default_rng(rng).normal(size=(n, n))
+    A = checks.generator(rng).normal(size=(n, n))
     return (A + A.T) / np.sqrt(2)
 
 
@@ -289,12 +290,12 @@ def spiked(shape: tuple[int, int], rng, *, strengths, sigma: float | None = None
         msg = f"shape must be (n_out, n_in), both of at least 2; got {sizes}"
         raise ValueError(msg)
     n, m = max(sizes), min(sizes)
-    t = np.sort(np.atleast_1d(np.asarray(strengths, dtype=np.float64)))
+    t = np.sort(np.atleast_1d(checks.reals(strengths, "strengths")))
     if t.ndim != 1 or not 1 <= len(t) <= m or not (np.isfinite(t) & (t > 0)).all():
         msg = f"strengths must hold 1 to {m} finite numbers above 0; got {strengths!r}"
         raise ValueError(msg)
     sigma = 1 / np.sqrt(n) if sigma is None else checks.positive(sigma, "sigma")
-    rng = np.random.default_rng(rng)
+    rng = checks.generator(rng)
     noise = rng.normal(scale=sigma, size=sizes)
     left, right = (_orthonormal_rows(len(t), length, rng) for length in sizes)
     return SpikedMatrix(noise + (left.T * (sigma * np.sqrt(n) * t)) @ right, left, right, t, float(sigma))
@@ -329,7 +330,7 @@ def spiked_singular_value(t, c: float):
     if checks.positive(c, "c") > 1:
         msg = f"c = m/n must be at most 1; got {c!r}"
         raise ValueError(msg)
-    t = np.asarray(t, dtype=np.float64)
+    t, c = checks.reals(t, "t"), float(c)
     if not (np.isfinite(t) & (t >= 0)).all():
         msg = "t must hold finite strengths that are not negative"
         raise ValueError(msg)
@@ -344,8 +345,11 @@ def _orthonormal_rows(rank: int, length: int, rng: np.random.Generator) -> np.nd
 
 
 def _shape(shape) -> tuple[int, ...]:
-    sizes = np.atleast_1d(np.asarray(shape))
-    if not np.issubdtype(sizes.dtype, np.integer) or sizes.ndim != 1 or len(sizes) == 0 or (sizes < 1).any():
+    try:
+        sizes = np.atleast_1d(checks.indices(shape, "shape"))
+    except ValueError:
+        sizes = np.array([])
+    if sizes.ndim != 1 or len(sizes) == 0 or (sizes < 1).any():
         msg = f"shape must hold whole numbers of at least 1; got {shape!r}"
         raise ValueError(msg)
     return tuple(int(size) for size in sizes)

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from . import checks
 from .marchenko_pastur import fit_marchenko_pastur
-from .shrinkage import SHRINKERS, LowRankFactors, decompose, low_rank_factors, shrink_singular_values, spiked_strength, truncate
+from .shrinkage import SHRINKERS, LowRankFactors, low_rank_factors, shrink_singular_values, spiked_strength, truncate
+from .spectra import decompose, frobenius
 from .weights import Skipped, WeightsError, load_weights
 from .weights.write import open_sink
 
@@ -289,7 +290,7 @@ def honest_gain(treatments, untreated) -> float:
 
 def _filter_layer(layer, cut, shrink, a):
     """A row of the report, and the filtered matrix, or None where the layer is left as it is."""
-    norm = float(np.sqrt(np.einsum("ij,ij", layer.matrix, layer.matrix, dtype=np.float64)))
+    norm = frobenius(layer.matrix)
     levels = min(layer.matrix.shape)
     row = {"layer": layer.name, "shape": layer.matrix.shape, "levels": levels, "norm_before": norm}
     untouched = {"rank": levels, "removed": 0, "norm_after": norm}
@@ -300,7 +301,7 @@ def _filter_layer(layer, cut, shrink, a):
     row |= {"edge": result.edge, "sigma": result.sigma, "cut": result.cut}
     if result.rank == 0:
         return row | untouched | {"note": "left as it is: no singular value beyond those of noise"}, None
-    after = float(np.linalg.norm(result.filtered_nu))
+    after = frobenius(result.filtered_nu)
     return row | {"rank": result.rank, "removed": result.removed, "norm_after": after, "note": ""}, result.matrix
 
 

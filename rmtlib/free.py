@@ -76,8 +76,9 @@ class FreeAddition(Law):
 
     def var(self) -> float:
         """Variance."""
-        low, high = self.nu[:-1] - self.mean(), self.nu[1:] - self.mean()
-        return float(self._weights @ (low**2 + low * high + high**2) / 3)
+        unit = checks.unit(self.nu)
+        low, high = ((nu - self.mean()) / unit for nu in (self.nu[:-1], self.nu[1:]))
+        return unit * (unit * float(self._weights @ (low**2 + low * high + high**2) / 3))
 
     @property
     def _weights(self):
@@ -167,7 +168,7 @@ def free_addition(nu_update, shape: tuple[int, int], sigma: float) -> FreeAdditi
         nu[0] = edges[0, 0] = 0.0  # bands of square matrices may reach down to 0
     order = np.maximum.accumulate(nu)
     values = (sigma * order, density / sigma, np.maximum.accumulate(probability))
-    return FreeAddition(d, (int(shape[0]), int(shape[1])), sigma, *values, sigma * edges)
+    return FreeAddition(d, checks.pair(shape), sigma, *values, sigma * edges)
 
 
 class _Model:

@@ -75,8 +75,8 @@ def bulk_test(nu, shape: tuple[int, int], *, outliers: tuple[int, int] = (0, 0))
     Raises
     ------
     ValueError
-        If ``nu`` does not hold the levels of a matrix of this shape, the outliers are no two whole numbers, fewer than 16 levels
-        are left without them, or more than the table holds.
+        If ``nu`` does not hold the singular values of a matrix of this shape, the outliers are no two whole numbers, fewer than
+        16 levels are left without them, or more than the table holds.
 
     Notes
     -----
@@ -101,9 +101,9 @@ def bulk_test(nu, shape: tuple[int, int], *, outliers: tuple[int, int] = (0, 0))
     False
     True
     """
-    nu = _levels(nu, shape)
-    below, above = (checks.integer(count, "outliers", at_least=0) for count in outliers)
-    n, m = (side - below - above for side in (max(shape), min(shape)))
+    nu, *sides = checks.singular_values(nu, shape)
+    below, above = _counts(outliers)
+    n, m = (side - below - above for side in sides)
     if m < checks.FEWEST_LEVELS:
         msg = f"nu must leave at least {checks.FEWEST_LEVELS} levels without the outliers; got {m}"
         raise ValueError(msg)
@@ -117,10 +117,21 @@ def bulk_test(nu, shape: tuple[int, int], *, outliers: tuple[int, int] = (0, 0))
 
 def bulk_deviation(nu, shape: tuple[int, int]) -> tuple[float, np.ndarray, np.ndarray]:
     """Best sigma of all m levels of a shape, the indices of the window, and the deviation of the counts there, in levels."""
-    n, m = max(shape), min(shape)
+    n, m = checks.sides(shape)
     window, law, quantiles = _expected(n, m)
-    sigma = float((nu[window] @ quantiles) / (quantiles @ quantiles))
-    return sigma, window, window + 0.5 - m * law.cdf(nu[window] / sigma)
+    unit = checks.unit(nu)
+    seen = checks.divided(nu[window], unit)
+    sigma = float((seen @ quantiles) / (quantiles @ quantiles))
+    return unit * sigma, window, window + 0.5 - m * law.cdf(seen / sigma)
+
+
+def _counts(outliers):
+    try:
+        below, above = (checks.integer(count, "outliers", at_least=0) for count in outliers)
+    except (TypeError, ValueError):
+        msg = f"outliers must be two whole numbers, of levels below and above the bulk; got {outliers!r}"
+        raise ValueError(msg) from None
+    return below, above
 
 
 @functools.lru_cache(maxsize=16)
@@ -204,19 +215,13 @@ def outlier_range(nu, fit: MarchenkoPasturFit) -> OutlierRange:
     noise they differ by a level or two, from spikes near the edge and from the scatter of the edge itself; where it is not,
     windows disagree about sigma, and the range says how much hangs on the choice.
     """
-    nu = _levels(nu, fit.shape)
-    m = len(nu)
+    if not isinstance(fit, MarchenkoPasturFit):
+        msg = f"fit must be a MarchenkoPasturFit, of fit_marchenko_pastur; got {type(fit).__name__}"
+        raise ValueError(msg)
+    nu, _, m = checks.singular_values(nu, fit.shape)
     if m < checks.FEWEST_LEVELS:
         msg = f"nu must hold at least {checks.FEWEST_LEVELS} levels; got {m}"
         raise ValueError(msg)
     windows = [np.arange(int(low * m), int(np.ceil(high * m))) for low, high in THIRDS]
     counts = [fit_noise(nu, fit.shape, window, level=level).n_outliers for window in windows for level in LEVELS]
     return OutlierRange(min(*counts, fit.n_outliers), max(*counts, fit.n_outliers))
-
-
-def _levels(nu, shape):
-    nu = checks.levels(nu, "nu")
-    if len(nu) != min(shape):
-        msg = f"nu must hold all {min(shape)} singular values of a matrix of shape {tuple(shape)}; got {len(nu)}"
-        raise ValueError(msg)
-    return nu

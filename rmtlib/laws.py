@@ -82,7 +82,7 @@ class Law(ABC):
 
     def ppf(self, p):
         """Quantile: the ``x`` at which ``cdf(x) = p``. Raises ValueError if ``p`` is not within [0, 1]."""
-        p = np.asarray(p, dtype=np.float64)
+        p = checks.reals(p, "p")
         good = (p >= 0) & (p <= 1)
         if not good.all():
             msg = f"p must hold probabilities from 0 to 1; got {p[~good].flat[0]:g}"
@@ -100,8 +100,14 @@ class Law(ABC):
         random_state : seed or numpy.random.Generator, optional
             Passed to `numpy.random.default_rng`.
         """
-        # uniform from the smallest float on, because a draw of exactly 0 would be an infinite value of an unbounded law
-        return self.ppf(np.random.default_rng(random_state).uniform(np.finfo(float).tiny, 1.0, size))
+        rng = checks.generator(random_state, "random_state")
+        try:
+            # from the smallest float on, because a draw of exactly 0 would be an infinite value of an unbounded law
+            drawn = rng.uniform(np.finfo(float).tiny, 1.0, size)
+        except (TypeError, ValueError):
+            msg = f"size must be a whole number of at least 0, or several; got {size!r}"
+            raise ValueError(msg) from None
+        return self.ppf(drawn)
 
     def mean(self) -> float:
         """Expectation value."""
@@ -187,7 +193,7 @@ class WignerSurmise(Law):
     beta: int = 1
 
     def __post_init__(self):
-        checks.choice(self.beta, "beta", (1, 2, 4))
+        object.__setattr__(self, "beta", checks.choice(self.beta, "beta", (1, 2, 4)))
 
     def __call__(self, beta: int = 1) -> WignerSurmise:
         """The same law for another ``beta``."""
@@ -279,7 +285,7 @@ class PorterThomas(Law):
     m: int
 
     def __post_init__(self):
-        checks.integer(self.m, "m", at_least=1)
+        object.__setattr__(self, "m", checks.integer(self.m, "m", at_least=1))
 
     def mean(self):
         return 0.0
@@ -353,7 +359,8 @@ class MarchenkoPastur(Law):
         if checks.positive(self.q, "q") > 1:
             msg = f"q = m/n must be at most 1; got {self.q!r}: transpose the matrix, so that n >= m"
             raise ValueError(msg)
-        checks.positive(self.sigma, "sigma")
+        object.__setattr__(self, "q", float(self.q))
+        object.__setattr__(self, "sigma", checks.positive(self.sigma, "sigma"))
 
     @property
     def nu_minus(self) -> float:
@@ -370,17 +377,27 @@ class MarchenkoPastur(Law):
         return float(self.sigma * special.hyp2f1(-0.5, 0.5, 2, self.q))
 
     def var(self):
-        return self.sigma**2 - self.mean() ** 2
+        unit = self._unit
+        return unit * (unit * ((self.sigma / unit) ** 2 - (self.mean() / unit) ** 2))
+
+    @property
+    def _unit(self):
+        return checks.unit(np.array(self.sigma))
 
     def _pdf(self, nu):
+        unit, (low, high) = self._unit, self.support()
+        nu, low, high = nu / unit, low / unit, high / unit
         # the ratio nu_minus / nu is taken as 0 at nu = 0, which lies in the support of q = 1 only
-        ratio = np.divide(self.nu_minus, nu, out=np.zeros_like(nu), where=nu > 0)
-        root = np.sqrt((self.nu_plus - nu) * (self.nu_plus + nu) * (1 - ratio) * (1 + ratio))
-        return root / (np.pi * self.q * self.sigma**2)
+        ratio = np.divide(low, nu, out=np.zeros_like(nu), where=nu > 0)
+        root = np.sqrt((high - nu) * (high + nu) * (1 - ratio) * (1 + ratio))
+        with np.errstate(over="ignore"):  # the density over the smallest floats
+            return root / (np.pi * self.q * (self.sigma / unit) ** 2) / unit
 
     def _cdf(self, nu):
-        from_minus = (nu - self.nu_minus) * (nu + self.nu_minus)
-        to_plus = (self.nu_plus - nu) * (self.nu_plus + nu)
+        unit, (low, high) = self._unit, self.support()
+        nu, low, high = nu / unit, low / unit, high / unit
+        from_minus = (nu - low) * (nu + low)
+        to_plus = (high - nu) * (high + nu)
         theta = 2 * np.arctan2(np.sqrt(from_minus), np.sqrt(to_plus))
         x, y = np.sqrt(self.q) * np.cos(theta), np.sqrt(self.q) * np.sin(theta)
         return (theta + (y - (1 - self.q) * np.arctan2(y, 1 - x)) / self.q) / np.pi
@@ -510,7 +527,7 @@ class TracyWidom(_Spliced):
     beta: int = 1
 
     def __post_init__(self):
-        checks.choice(self.beta, "beta", (1, 2))
+        object.__setattr__(self, "beta", checks.choice(self.beta, "beta", (1, 2)))
 
     def __call__(self, beta: int = 1) -> TracyWidom:
         """The same law for another ``beta``."""
@@ -744,7 +761,7 @@ def _fill(x, where, function, out=None):
 
 
 def _without_nan(x):
-    x = np.asarray(x, dtype=np.float64)
+    x = checks.reals(x, "x")
     if np.isnan(x).any():
         msg = "x must not hold nan"
         raise ValueError(msg)
@@ -752,7 +769,7 @@ def _without_nan(x):
 
 
 def _lengths(L):
-    L = np.asarray(L, dtype=np.float64)
+    L = checks.reals(L, "L")
     good = np.isfinite(L) & (L > 0)
     if not good.all():
         msg = f"L must be finite and above 0, in mean spacings; got {L[~good].flat[0]:g}"

@@ -11,7 +11,7 @@ import numpy as np
 from . import checks, subspaces, updates
 from .biwhitening import BiwhitenError, biwhiten
 from .layer_levels import exponent, exponent_of_noise, fitted_bulk
-from .spectra import Spectrum, spectrum, stable_rank
+from .spectra import Spectrum, frobenius, spectrum, stable_rank
 from .subspaces import Intruders, Overlap
 from .unfolding import half_window
 from .updates import Grid, UpdateRank
@@ -241,7 +241,7 @@ def compare_layer(
         name=name,
         shape=(int(W.shape[0]), int(W.shape[1])),
         dtypes=dtypes,
-        size=float(np.linalg.norm(D) / np.linalg.norm(W)),
+        size=frobenius(D) / frobenius(W),
         unchanged=float(np.mean(D == 0)),
         grid=max(grids, key=lambda found: found.half_spacing),
         update=updates.update_rank(D, *grids),
@@ -256,12 +256,13 @@ def compare_layer(
 
 def _alignment(W, D) -> tuple[float, float]:
     """Cosine of update and base, and its probability if every entry of the update had a random sign."""
+    W, D = (checks.divided(X, checks.unit(X)) for X in (W, D))
     products = W * D
     spread = float(np.linalg.norm(products))
     if spread == 0:
         return 0.0, 1.0
     total = float(products.sum())
-    return total / float(np.linalg.norm(W) * np.linalg.norm(D)), math.erfc(abs(total) / spread / math.sqrt(2))
+    return total / (frobenius(W) * frobenius(D)), math.erfc(abs(total) / spread / math.sqrt(2))
 
 
 def _levels(W, found: Spectrum) -> Levels:

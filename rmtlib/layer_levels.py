@@ -8,20 +8,25 @@ from __future__ import annotations
 import numpy as np
 
 from . import checks, wording
-from .marchenko_pastur import MarchenkoPasturFit, fit_marchenko_pastur, fit_noise, middle_levels
+from .marchenko_pastur import MarchenkoPasturFit, amplitude, fit_marchenko_pastur, fit_noise, middle_levels
 from .tails import NoiseExponent, fit_power_law, noise_exponent
 
 FEWEST_UNFOLDED = 45
+SCALES = 1e-305, 1e302  # of the largest entry, for which levels and their density are ordinary numbers
 FULL = 0.9  # of the levels are not zero: the others are a few dimensions that noise has lost, and no low rank
 ALPHA_LEVELS = 64, 4096  # that `rmtlib.tails.noise_exponent` knows
 
 
 def without_empty(W: np.ndarray, missing: dict[str, str]) -> np.ndarray:
-    """The matrix without rows and columns of zeros; a ValueError if fewer than 16 of either are left."""
+    """The matrix without rows and columns of zeros; a ValueError if fewer than 16 of either are left, or floats end near it."""
     kept = [W.any(axis=axis) for axis in (1, 0)]
     empty = {what: int(np.count_nonzero(~k)) for what, k in zip(("row", "column"), kept, strict=True)}
     if not kept[0].any():
         msg = "W is zero: it has no spectrum to analyse"
+        raise ValueError(msg)
+    largest = max(-float(W.min()), float(W.max()))
+    if not SCALES[0] < largest < SCALES[1]:
+        msg = f"W must have a largest entry between {SCALES[0]:g} and {SCALES[1]:g} in size; got {largest:.3g}: take other units"
         raise ValueError(msg)
     for what, count in empty.items():
         if count:
@@ -60,13 +65,13 @@ def fitted_bulk(nu: np.ndarray, shape: tuple[int, int], a: int, missing: dict[st
             missing["bulk, outliers"] = str(error)
             return None
     missing["edges of the bulk"] = f"{m} levels do not bend down enough to fit them: those of noise are given"
-    noise = fit_noise(nu, shape, middle_levels(m))
+    noise, unit = fit_noise(nu, shape, middle_levels(m)), checks.unit(nu)
     lower, upper = (noise.sigma * (np.sqrt(n) + sign * np.sqrt(m)) for sign in (-1, 1))
     fraction = 1 - (noise.n_outliers + noise.n_outliers_below) / m
     return MarchenkoPasturFit(
         nu_minus=float(lower),
         nu_plus=float(upper),
-        amplitude=float(4 * fraction / (np.pi * (upper - lower) ** 2)),
+        amplitude=amplitude(fraction, (upper - lower) / unit, unit),
         bulk_fraction=fraction,
         share_below_edge=float(np.mean(nu <= upper)),
         **vars(noise),
@@ -88,4 +93,4 @@ def exponent(nu: np.ndarray | None, missing: dict[str, str]) -> float | None:
     if not ALPHA_LEVELS[0] <= len(nu) <= ALPHA_LEVELS[1]:
         missing["alpha"] = f"there is a null from {ALPHA_LEVELS[0]} to {ALPHA_LEVELS[1]} levels; this layer has {len(nu)}"
         return None
-    return fit_power_law(nu**2).exponent
+    return fit_power_law(checks.divided(nu, checks.unit(nu)) ** 2).exponent

@@ -41,7 +41,7 @@ class MarchenkoPasturFit:
     nu_minus, nu_plus : float
         Edges of the fitted curve, in units of ``nu``.
     amplitude : float
-        A of the curve.
+        A of the curve, in inverse squared units of ``nu``; infinite or 0 where floats end.
     bulk_fraction : float
         f, the integral of the curve; close to 1 for noise, where it fluctuates around 1.
     share_below_edge : float
@@ -191,16 +191,18 @@ def fit_marchenko_pastur(
     >>> fit.n_outliers, fit.n_outliers_below, round(fit.sigma, 3)
     (3, 0, 0.1)
     """
-    nu, n, m = _singular_values(nu, shape)
+    nu, n, m = checks.singular_values(nu, shape, at_least=FEWEST_FITTED)
     a = checks.integer(a, "a", at_least=1)
     if 2 * a >= m:
         msg = f"a must be below half of the {m} levels; got {a}: a smaller half window broadens less"
         raise ValueError(msg)
-    checks.choice(method, "method", tuple(METHODS))
-    checks.choice(reflect, "reflect", (None, True, False))
+    method = checks.choice(method, "method", tuple(METHODS))
+    reflect = checks.choice(reflect, "reflect", (None, True, False))
     reflect = m / n >= 0.95 if reflect is None else bool(reflect)
-    keep = METHODS[method] if keep is None else _share(keep, "keep")
-    level = _share(level, "level")
+    keep = METHODS[method] if keep is None else checks.share(keep, "keep")
+    level = checks.share(level, "level")
+    unit = checks.unit(nu)
+    nu = checks.divided(nu, unit)
 
     grid, density = broadened_density(nu, a, reflect)
     peak = np.argmax(density)
@@ -218,21 +220,26 @@ def fit_marchenko_pastur(
         lower, upper, fraction = _fit_curve("cdf", nu[window], (window + 0.5) / m, lower)
     sigma, error, edges, below, above = _noise(nu, n, m, window, level)
     return MarchenkoPasturFit(
-        nu_minus=lower,
-        nu_plus=upper,
-        amplitude=4 * fraction / (np.pi * (upper - lower) ** 2),
+        nu_minus=unit * lower,
+        nu_plus=unit * upper,
+        amplitude=amplitude(fraction, upper - lower, unit),
         bulk_fraction=fraction,
         share_below_edge=float(np.mean(nu <= upper)),
-        sigma=sigma,
+        sigma=unit * sigma,
         sigma_error=error,
-        outlier_edge=edges[1],
-        outlier_edge_below=edges[0],
+        outlier_edge=unit * edges[1],
+        outlier_edge_below=unit * edges[0],
         n_outliers=above,
         n_outliers_below=below,
-        shape=(int(shape[0]), int(shape[1])),
+        shape=checks.pair(shape),
         method=method,
         reflect=reflect,
     )
+
+
+def amplitude(fraction: float, width: float, unit: float = 1.0) -> float:
+    """A of the curve that holds a share of the levels, from its width in units."""
+    return float(4 * fraction / (np.pi * width**2)) / unit / unit
 
 
 @dataclass(frozen=True)
@@ -288,38 +295,17 @@ def fit_noise(nu, shape: tuple[int, int], window, *, level: float = LEVEL) -> No
     ValueError
         If ``nu`` is not ascending and finite with m entries, or ``window`` or ``level`` is out of range.
     """
-    nu, n, m = _singular_values(nu, shape)
-    window = np.asarray(window)
-    if window.ndim != 1 or len(window) == 0 or not np.issubdtype(window.dtype, np.integer) or np.any(np.diff(window) < 1):
-        msg = f"window must hold indices of levels, ascending; got {window!r}"
+    nu, n, m = checks.singular_values(nu, shape, at_least=FEWEST_FITTED)
+    given, window = window, checks.indices(window, "window")
+    if window.ndim != 1 or len(window) == 0 or np.any(np.diff(window) < 1):
+        msg = f"window must hold indices of levels, ascending; got {given!r}"
         raise ValueError(msg)
     if window[0] < 0 or window[-1] >= m:
         msg = f"window must hold indices from 0 to {m - 1}; got {window[0]} to {window[-1]}"
         raise ValueError(msg)
-    sigma, error, edges, below, above = _noise(nu, n, m, window, _share(level, "level"))
-    return Noise(sigma, error, edges[1], edges[0], above, below)
-
-
-def _singular_values(nu, shape):
-    nu = checks.levels(nu, "nu", at_least=FEWEST_FITTED)
-    n, m = checks.sides(shape)
-    if len(nu) != m:
-        msg = f"nu must hold all {m} singular values of a matrix of shape {tuple(shape)}; got {len(nu)}"
-        raise ValueError(msg)
-    if nu[0] < 0:
-        msg = f"nu must hold singular values, which are not negative; got {nu[0]:.3g}"
-        raise ValueError(msg)
-    if nu[-1] == 0:
-        msg = "nu must not be all zero: the matrix is empty of weights"
-        raise ValueError(msg)
-    return nu, n, m
-
-
-def _share(value, name):
-    if checks.positive(value, name) >= 1:
-        msg = f"{name} must be between 0 and 1; got {value!r}"
-        raise ValueError(msg)
-    return float(value)
+    unit = checks.unit(nu)
+    sigma, error, edges, below, above = _noise(checks.divided(nu, unit), n, m, window, checks.share(level, "level"))
+    return Noise(unit * sigma, error, unit * edges[1], unit * edges[0], above, below)
 
 
 def _law(lower, upper):

@@ -69,7 +69,7 @@ def moving_mean_band(k: int, *, window: int = 15, level: float = 0.95, draws: in
     Raises
     ------
     ValueError
-        If the window is larger than ``k``, or ``level`` is not between 0 and 1.
+        If the window is larger than ``k``, or ``level`` is not between 0 and 1, or ``draws`` or ``seed`` is no whole number.
 
     Examples
     --------
@@ -82,9 +82,7 @@ def moving_mean_band(k: int, *, window: int = 15, level: float = 0.95, draws: in
     if window > k:
         msg = f"window must be at most the number of vectors, {k}; got {window}"
         raise ValueError(msg)
-    if not 0 < checks.positive(level, "level") < 1:
-        msg = f"level must be between 0 and 1; got {level!r}"
-        raise ValueError(msg)
+    level, seed = checks.share(level, "level"), checks.integer(seed, "seed", at_least=0)
     half = float(np.quantile(_largest_deviations(k, window, checks.integer(draws, "draws", at_least=100), seed), level))
     return 0.5 - half, 0.5 + half
 

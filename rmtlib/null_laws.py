@@ -45,6 +45,7 @@ __all__ = [
 FEWEST_SPACINGS = 16
 FEWEST_ENTRIES = 8
 DRAWS = 2000
+MOST_LEVELS = 2**16  # of a matrix whose null is known or simulated
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class NullLaw:
         float or numpy.ndarray
             Never below ``exceedance[-1]``, never 0.
         """
-        log_p = np.interp(statistic, self.statistic, np.log(self.exceedance), left=0.0)
+        log_p = np.interp(checks.reals(statistic, "statistic"), self.statistic, np.log(self.exceedance), left=0.0)
         return np.exp(log_p)
 
     def critical(self, level: float) -> float:
@@ -95,7 +96,7 @@ class NullLaw:
         float
             In the unit of ``statistic``.
         """
-        return float(np.interp(np.log(level), np.log(self.exceedance[::-1]), self.statistic[::-1]))
+        return float(np.interp(np.log(checks.positive(level, "level")), np.log(self.exceedance[::-1]), self.statistic[::-1]))
 
 
 def noise_singular_values(shape: tuple[int, int], rng) -> np.ndarray:
@@ -129,8 +130,8 @@ def noise_singular_values(shape: tuple[int, int], rng) -> np.ndarray:
     Dumitriu and Edelman, J. Math. Phys. 43, 5830 (2002).
     """
     n, m = checks.sides(shape)
-    checks.integer(m, "min(shape)", at_least=2)
-    rng = np.random.default_rng(rng)
+    m = checks.integer(m, "min(shape)", at_least=2)
+    rng = checks.generator(rng)
     diagonal = rng.chisquare(n - np.arange(m))
     beside = rng.chisquare(m - 1 - np.arange(m - 1))
     gram = diagonal.copy()
@@ -157,7 +158,8 @@ def spacing_null(n: int, *, method: str = "broadened", a: int = 15, degree: int 
     Raises
     ------
     ValueError
-        If ``n`` is below 16 or beyond the table.
+        If ``n`` is below 16 or beyond the table, or an option is out of range: a matrix with these spacings must have at most
+        as many levels as the table, 65,536, and a polynomial at most as many degrees as there are spacings but one.
 
     Notes
     -----
@@ -168,12 +170,18 @@ def spacing_null(n: int, *, method: str = "broadened", a: int = 15, degree: int 
     512 and ten minutes for 4096.
     """
     n = checks.integer(n, "n", at_least=FEWEST_SPACINGS)
-    name = _recipe(method=method, a=a, degree=degree)
+    method, a, degree = _recipe(n, method, a, degree)
+    recipe = method + {"broadened": f" a={a}", "polynomial": f" degree={degree}"}.get(method, "")
     probabilities, tables = _read_table("spacings.csv")
-    if name not in tables or n < tables[name][0][0]:
+    if recipe not in tables or n < tables[recipe][0][0]:
         m = n + 1 + 4 * a * (method == "broadened")
+        if m > MOST_LEVELS:
+            widest = (MOST_LEVELS - n - 1) // 4
+            wrong = f"a must be an integer from 1 to {widest} for {n} spacings; got {a}" if widest > 0 else f"n is too large: {n}"
+            msg = f"{wrong}: that takes matrices of {m} levels, and nulls are simulated for up to {MOST_LEVELS}"
+            raise ValueError(msg)
         return simulate_spacing_null((m, m), method=method, a=a, degree=degree)
-    sizes, quantiles = tables[name]
+    sizes, quantiles = tables[recipe]
     if n > sizes[-1]:
         msg = f"n must be at most {sizes[-1]:.0f}, the end of the table of nulls; got {n}"
         raise ValueError(msg)
@@ -223,18 +231,17 @@ def simulate_spacing_null(
     """
     from tqdm import tqdm
 
-    draws = checks.integer(DRAWS if draws is None else draws, "draws", at_least=20)
+    n, m = checks.sides(shape)
+    draws, seeded = checks.integer(DRAWS if draws is None else draws, "draws", at_least=20), checks.generator(rng)
     cached = None
     if entries is None and isinstance(rng, int | np.integer):
-        cached = _cache_file(shape=sorted(map(int, shape)), draws=draws, seed=int(rng), **unfolding)
+        cached = _cache_file(shape=[m, n], draws=draws, seed=int(rng), **unfolding)
     found = _read_cached(cached, draws)
     if found is None:
-        rng = np.random.default_rng(rng)
         with tqdm(range(draws), desc=f"null of {shape[0]} x {shape[1]}", unit="matrix", delay=5) as steps:
-            found = np.sort([_noise_statistic(shape, entries, rng, unfolding) for _ in steps], axis=0)
+            found = np.sort([_noise_statistic(shape, entries, seeded, unfolding) for _ in steps], axis=0)
         _write_cached(cached, found)
-    n = int(found[0, 0])
-    return NullLaw(n, found[:, 1], np.arange(draws, 0, -1) / (draws + 1))
+    return NullLaw(int(found[0, 0]), found[:, 1], np.arange(draws, 0, -1) / (draws + 1))
 
 
 def vector_pvalue(pvalues, m: int) -> np.ndarray:
@@ -304,10 +311,16 @@ def _noise_statistic(shape, entries, rng, unfolding) -> tuple[int, float]:
     return len(s), float(ks_statistic(wigner_surmise.cdf(s)))
 
 
-def _recipe(*, method: str, a: int, degree: int) -> str:
-    checks.choice(method, "method", ("broadened", "marchenko_pastur", "polynomial"))
-    option = {"broadened": f" a={a}", "polynomial": f" degree={degree}"}
-    return method + option.get(method, "")
+def _recipe(n: int, method: str, a: int, degree: int) -> tuple[str, int, int]:
+    """The options of an unfolding, checked."""
+    from .unfolding import METHODS
+
+    method = checks.choice(method, "method", METHODS)
+    a, degree = checks.integer(a, "a", at_least=1), checks.integer(degree, "degree", at_least=1)
+    if method == "polynomial" and degree >= n:
+        msg = f"degree must be below the number of spacings, {n}; got {degree}"
+        raise ValueError(msg)
+    return method, a, degree
 
 
 @functools.lru_cache

@@ -208,7 +208,7 @@ def rigidity(xi, L) -> np.ndarray:
 def _arguments(xi, L, centers):
     xi = checks.unfolded(xi)
     checks.choice(centers, "centers", ("uniform", "levels"))
-    L = np.asarray(L, dtype=np.float64)
+    L = checks.reals(L, "L")
     extent = xi[-1] - xi[0]
     wrong = ~((L > 0) & (L < extent))
     if wrong.any():

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from . import checks
 from .blas_threads import limitable, one_thread
 from .weights import Layer
 
@@ -75,10 +76,11 @@ def as_they_finish(
                     running -= 1
                 try:
                     layer = layers[name]
+                    size = matrix_of(layer).size
                 except ValueError as error:
                     yield name, error
                     continue
-                if matrix_of(layer).size > SIDE_BY_SIDE:
+                if size > SIDE_BY_SIDE:
                     large.append(name)
                 else:
                     tasks.put((name, layer))
@@ -129,8 +131,8 @@ def _next(finished):
 
 
 def matrix_of(layer) -> np.ndarray:
-    """The matrix of a `rmtlib.Layer`, or an array as it is."""
-    return np.asarray(layer.matrix if isinstance(layer, Layer) else layer)
+    """The matrix of a `rmtlib.Layer`, or an array as it is; a ValueError for what holds no numbers."""
+    return checks.array(layer.matrix if isinstance(layer, Layer) else layer, "W")
 
 
 def processors() -> int:

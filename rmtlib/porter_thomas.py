@@ -90,7 +90,8 @@ def porter_thomas(vectors, *, window: int = 15) -> PorterThomasTest:
     if m < null_laws.FEWEST_ENTRIES:
         msg = f"vectors must have at least {null_laws.FEWEST_ENTRIES} entries each; got {m}"
         raise ValueError(msg)
-    if checks.integer(window, "window", at_least=1) % 2 == 0:
+    window = checks.integer(window, "window", at_least=1)
+    if window % 2 == 0:
         msg = f"window must be odd, to have a vector in its middle; got {window}"
         raise ValueError(msg)
     if window > k:

@@ -184,14 +184,12 @@ def _row(name, layer, biwhiten):
 
 def _levels(W):
     """Levels that are not zero, and the arithmetic they were computed in."""
-    found = gram.decomposed(W if W.shape[0] >= W.shape[1] else W.T) if _is_ordinary(W) else None
-    if found is None or found.nu[0] <= ZERO * found.nu[-1]:
-        return spectrum(W, vectors=False, deficient=True).nu, "float64"
-    return found.nu, "float32" if found.single else "float64"
-
-
-def _is_ordinary(W):
-    return 1e-100 < max(-float(W.min()), float(W.max())) < 1e100
+    unit = checks.unit(W)
+    W = checks.divided(W, unit)
+    found = gram.decomposed(W if W.shape[0] >= W.shape[1] else W.T)
+    if found.nu[0] <= ZERO * found.nu[-1]:
+        return unit * spectrum(W, vectors=False, deficient=True).nu, "float64"
+    return unit * found.nu, "float32" if found.single else "float64"
 
 
 def _without_sizes(W, missing):

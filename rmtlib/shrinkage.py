@@ -90,7 +90,7 @@ def shrink_singular_values(nu, shape: tuple[int, int], *, sigma: float, kind: st
     Parameters
     ----------
     nu : array_like
-        Singular values, in any order and number.
+        Singular values, in any order and number: each is shrunk by itself, so that many of them draw the curve.
     shape : tuple of int
         Shape of the noise, in either order.
     sigma : float
@@ -127,7 +127,7 @@ def shrink_singular_values(nu, shape: tuple[int, int], *, sigma: float, kind: st
     scale = checks.positive(sigma, "sigma")
     n, m = checks.sides(shape)
     scale *= np.sqrt(n)
-    y, c = _scaled(np.divide(nu, scale), m / n)
+    y, c = _scaled(checks.reals(nu, "nu") / scale, m / n)
     if kind == "inverse":
         return scale * spiked_strength(y, c)
     outside = y > 1 + np.sqrt(c)
@@ -192,23 +192,16 @@ def low_rank_factors(W, rank: int) -> LowRankFactors:
     if rank > min(W.shape):
         msg = f"rank must be at most the smaller side of W, {min(W.shape)}; got {rank}"
         raise ValueError(msg)
-    nu, inputs, outputs = decompose(W)
+    nu, inputs, outputs = spectra.decompose(W)
     root = np.sqrt(nu[-rank:])[::-1]
     return LowRankFactors(outputs[-rank:][::-1].T * root, root[:, None] * inputs[-rank:][::-1])
-
-
-def decompose(W):
-    """Singular values and vectors as `rmtlib.spectrum` computes them, but of matrices of any rank."""
-    largest = float(np.abs(W).max())
-    found = spectra.by_gram(W, True) if 1e-100 < largest < 1e100 else None
-    return spectra.by_svd(W, True) if found is None else found
 
 
 def _scaled(nu, c):
     if checks.positive(c, "c") > 1:
         msg = f"c = m/n must be at most 1; got {c!r}"
         raise ValueError(msg)
-    y = np.asarray(nu, dtype=np.float64)
+    y = checks.reals(nu, "nu")
     if not (np.isfinite(y) & (y >= 0)).all():
         msg = "nu must hold finite singular values that are not negative"
         raise ValueError(msg)

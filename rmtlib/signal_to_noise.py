@@ -11,6 +11,7 @@ hundred (Tracy-Widom). It is 0 for noise. Nobody has shown that layers chosen by
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 import numpy as np
 
@@ -50,6 +51,9 @@ def signal_to_noise(nu, edge: float) -> float:
     if nu[-1] <= 0:
         msg = f"nu must have a level above 0; the largest is {nu[-1]:g}"
         raise ValueError(msg)
+    if not isinstance(edge, Real) or math.isnan(edge):
+        msg = f"edge must be a number, where noise ends; got {edge!r}"
+        raise ValueError(msg)
     above, below = float(nu[nu > edge].sum()), float(nu[nu <= edge].sum())
     return above / below / float(nu[-1]) if below > 0 else math.inf
 
@@ -72,7 +76,7 @@ def spectrum_ratio(nu, shape: tuple[int, int]) -> float:
     Raises
     ------
     ValueError
-        As `signal_to_noise`.
+        If ``nu`` does not hold the singular values of a matrix of this shape.
 
     Notes
     -----
@@ -91,9 +95,7 @@ def spectrum_ratio(nu, shape: tuple[int, int]) -> float:
     >>> spectrum_ratio(nu, (400, 100))
     inf
     """
-    nu = checks.levels(nu, "nu")
-    lower, upper = np.quantile(nu, [0.25, 0.75])
-    return signal_to_noise(nu, (upper - lower) / 1.349 * (1 + math.sqrt(min(shape) / max(shape))))
+    return _spectrum_ratio(*checks.singular_values(nu, shape))
 
 
 def ratio_of_noise(shape: tuple[int, int], sigma: float) -> float:
@@ -117,7 +119,12 @@ def ratio_of_noise(shape: tuple[int, int], sigma: float) -> float:
         If ``sigma`` is not above 0.
     """
     sigma = checks.positive(sigma, "sigma")
-    n, m = max(shape), min(shape)
+    n, m = checks.sides(shape)
     count = min(m, QUANTILES)
     nu = laws.marchenko_pastur(m / n, sigma * math.sqrt(n)).ppf((np.arange(count) + 0.5) / count)
-    return spectrum_ratio(nu, shape)
+    return _spectrum_ratio(nu, n, m)
+
+
+def _spectrum_ratio(nu, n, m):
+    lower, upper = np.quantile(nu, [0.25, 0.75])
+    return signal_to_noise(nu, (upper - lower) / 1.349 * (1 + math.sqrt(m / n)))

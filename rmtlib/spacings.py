@@ -130,7 +130,8 @@ def spacing_test(
     Raises
     ------
     ValueError
-        If there are fewer than 17 levels, they are not unfolded, or ``null`` is for another number of spacings.
+        If there are fewer than 17 levels, they are not unfolded, ``null`` is no law for as many spacings, or as
+        `rmtlib.null_laws.spacing_null`.
 
     Notes
     -----
@@ -155,6 +156,9 @@ def spacing_test(
     s = np.diff(checks.unfolded(xi, at_least=null_laws.FEWEST_SPACINGS + 1))
     if null is None:
         null = null_laws.spacing_null(len(s), method=method, a=a, degree=degree)
+    elif not isinstance(null, null_laws.NullLaw):
+        msg = f"null must be a NullLaw, of rmtlib.null_laws.simulate_spacing_null; got {type(null).__name__}"
+        raise ValueError(msg)
     elif null.n != len(s):
         msg = f"null must be the law for {len(s)} spacings, as xi has; got the law for {null.n}"
         raise ValueError(msg)

@@ -109,10 +109,7 @@ def spectrum(W, vectors: bool = True, *, exact: bool = False, deficient: bool = 
     if low == high and not deficient:
         msg = f"W is constant (every entry is {low:.6g}): it has rank 1 and no spectrum to analyse"
         raise ValueError(msg)
-    result = None
-    if not exact and 1e-100 < max(-low, high) < 1e100:
-        result = by_gram(W, vectors)
-    nu, inputs, outputs = by_svd(W, vectors) if result is None else result
+    nu, inputs, outputs = decompose(W, vectors, exact=exact)
     relative = max(W.shape) * np.finfo(np.float64).eps
     zeros = np.count_nonzero(nu <= (max(relative, np.finfo(W.dtype).eps) if deficient else relative) * nu[-1])
     if zeros and deficient:
@@ -159,6 +156,22 @@ def stable_rank(nu) -> float:
         msg = "nu must hold singular values that are not negative, the largest above 0"
         raise ValueError(msg)
     return float(np.sum((nu / nu[-1]) ** 2))
+
+
+def decompose(W: np.ndarray, vectors: bool = True, *, exact: bool = False):
+    """Singular values and both sides as rows, of a matrix of any rank and scale."""
+    unit = checks.unit(W)
+    W = checks.divided(W, unit)
+    found = None if exact else by_gram(W, vectors)
+    nu, inputs, outputs = by_svd(W, vectors) if found is None else found
+    return nu * unit, inputs, outputs
+
+
+def frobenius(W: np.ndarray) -> float:
+    """Root of the sum of all squares, which are summed in float64, of a matrix of any scale."""
+    unit = checks.unit(W)
+    W = checks.divided(W, unit)
+    return unit * float(np.linalg.norm(W) if W.dtype == np.float64 else np.sqrt(np.einsum("ij,ij", W, W, dtype=np.float64)))
 
 
 def by_gram(W, vectors):

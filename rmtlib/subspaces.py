@@ -115,6 +115,10 @@ def overlap(base: Spectrum, tuned: Spectrum, k: int) -> Overlap:
     >>> round(found.random, 3), found.pvalue > 0.01
     (0.075, True)
     """
+    for name, given in (("base", base), ("tuned", tuned)):
+        if not isinstance(given, Spectrum) or given.input_vectors is None:
+            msg = f"{name} must be a Spectrum with vectors, of rmtlib.spectrum; got {type(given).__name__}"
+            raise ValueError(msg)
     if base.shape != tuned.shape:
         msg = f"base and tuned must have one shape; got {base.shape} and {tuned.shape}"
         raise ValueError(msg)
@@ -190,7 +194,7 @@ def intruders(W, D, *, rng, base: Spectrum | None = None, top: int = TOP, draws:
         msg = f"D must have the shape of W, {W.shape}; got {D.shape}"
         raise ValueError(msg)
     top, draws = checks.integer(top, "top", at_least=1), checks.integer(draws, "draws", at_least=FEWEST_DRAWS)
-    rng, base = np.random.default_rng(rng), spectrum(W, deficient=True) if base is None else base
+    rng, base = checks.generator(rng), spectrum(W, deficient=True) if base is None else base
     top = max(1, min(top, len(base.nu) // 4))
     unit = float(np.abs(W).max()) or 1.0
     tall = W.shape[0] >= W.shape[1]

@@ -135,8 +135,8 @@ def hill(x, k) -> HillEstimate:
     array([3., 3.])
     """
     x = checks.levels(x, "x")
-    counts = np.asarray(k)
-    if not np.issubdtype(counts.dtype, np.integer) or counts.size == 0 or counts.min() < 1 or counts.max() >= len(x):
+    counts = checks.indices(k, "k")
+    if counts.size == 0 or counts.min() < 1 or counts.max() >= len(x):
         msg = f"k must be whole numbers from 1 to {len(x) - 1}, one less than there are levels; got {k!r}"
         raise ValueError(msg)
     threshold = x[-1 - counts]
@@ -248,8 +248,7 @@ def power_law_test(
     """
     fit = fit_power_law(x, xmin=xmin, min_tail=min_tail)
     draws = checks.integer(draws, "draws", at_least=1)
-    rng = np.random.default_rng(rng)
-    x = np.asarray(x, dtype=np.float64)
+    rng, x = checks.generator(rng), checks.levels(x, "x")
     below = x[: len(x) - fit.n_tail] if xmin is None else x[:0]
     statistics = np.empty(draws)
     with tqdm(range(draws), desc="bootstrap", disable=not progress) as steps:

@@ -19,6 +19,7 @@ from . import checks
 
 __all__ = ["half_window", "unfold"]
 
+METHODS = ("broadened", "marchenko_pastur", "polynomial")
 REACH = 8.3  # widths beyond which a Gaussian cumulative is 0 or 1 to less than float64's rounding
 
 
@@ -94,7 +95,7 @@ def unfold(
     (140, True)
     """
     nu = checks.levels(nu, "nu")
-    checks.choice(method, "method", ("broadened", "marchenko_pastur", "polynomial"))
+    method = checks.choice(method, "method", METHODS)
     if method == "broadened":
         return _broadened(nu, checks.integer(a, "a", at_least=1), checks.choice(edges, "edges", ("drop", "keep")))
     if method == "marchenko_pastur":
@@ -170,13 +171,17 @@ def _marchenko_pastur(nu, shape, sigma):
     if m != len(nu):
         msg = f"shape must be (n_out, n_in) of a matrix with as many singular values as nu, {len(nu)}; got {shape}"
         raise ValueError(msg)
+    nu, n, m = checks.singular_values(nu, shape)
     if sigma is None:
-        middle = slice(m // 10, m - m // 10)
+        middle, unit = slice(m // 10, m - m // 10), checks.unit(nu)
         quantiles = laws.marchenko_pastur(m / n).ppf((np.arange(m)[middle] + 0.5) / m)
-        scale = (nu[middle] @ quantiles) / (quantiles @ quantiles)
+        scale = unit * (checks.divided(nu[middle], unit) @ quantiles) / (quantiles @ quantiles)
+        if scale == 0:
+            msg = "nu must have levels above 0 in the middle of the spectrum, which sigma is taken from; give sigma"
+            raise ValueError(msg)
     else:
         scale = checks.positive(sigma, "sigma") * np.sqrt(n)
-    return m * laws.marchenko_pastur(m / n, scale).cdf(nu)
+    return m * laws.marchenko_pastur(m / n, float(scale)).cdf(nu)
 
 
 def _polynomial(nu, degree):

@@ -8,7 +8,8 @@ adapter's two factors has levels and, beyond them, nothing but rounding.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,22 +41,25 @@ class Grid:
         smaller than this share of an entry mostly vanish.
     row_sums, column_sums : numpy.ndarray
         Sums of the variances of rounding, a twelfth of the squared spacing, over each row and each column.
+    unit : float
+        Of the numbers whose squares these sums are: a power of two, and 1 unless the squares would leave the range of floats.
     """
 
     dtype: str
     half_spacing: float
     row_sums: np.ndarray
     column_sums: np.ndarray
+    unit: float = 1.0
 
     @property
     def rms(self) -> float:
         """Root mean square of a rounding error."""
-        return float(np.sqrt(self.row_sums.sum() / (len(self.row_sums) * len(self.column_sums))))
+        return self.unit * float(np.sqrt(self.row_sums.sum() / (len(self.row_sums) * len(self.column_sums))))
 
     @property
     def edge(self) -> float:
         """Largest singular value that independent rounding errors show."""
-        return edge_of_variances(self.row_sums, self.column_sums)
+        return self.unit * edge_of_variances(self.row_sums, self.column_sums)
 
 
 @dataclass(frozen=True)
@@ -113,19 +117,20 @@ def grid(W) -> Grid:
     'bfloat16'
     """
     W = checks.matrix(W)
-    dtype = _coarsest(W)
+    dtype, unit = _coarsest(W), checks.unit(W)
     exponents = np.frexp(W)[1]
-    exponents = np.maximum(exponents - 1, SMALLEST[dtype])
+    exponents = np.maximum(exponents - 1, SMALLEST[dtype]) - math.frexp(unit)[1] + 1
     spacing = np.where(W == 0, 0.0, np.ldexp(1.0, exponents - MANTISSA[dtype]))
     np.square(spacing, out=spacing)
-    mean, size = spacing.mean(), float(np.mean(np.square(W, dtype=np.float64)))
+    mean, size = spacing.mean(), float(np.mean(np.square(checks.divided(W, unit), dtype=np.float64)))
     spacing /= 12
-    return Grid(dtype, float(np.sqrt(mean / 4 / size)) if size else 0.0, spacing.sum(axis=1), spacing.sum(axis=0))
+    return Grid(dtype, float(np.sqrt(mean / 4 / size)) if size else 0.0, spacing.sum(axis=1), spacing.sum(axis=0), unit)
 
 
 def _coarsest(W):
-    if W.dtype == np.float64 and not np.array_equal(W, W.astype(np.float32)):
-        return "float64"
+    with np.errstate(over="ignore"):
+        if W.dtype == np.float64 and not np.array_equal(W, W.astype(np.float32)):
+            return "float64"
     single = W.astype(np.float32, copy=False)
     if not np.any(np.ascontiguousarray(single).view(np.uint32) & np.uint32(0xFFFF)):
         return "bfloat16"
@@ -197,8 +202,11 @@ def update_rank(D, *grids: Grid) -> UpdateRank:
     if min(D.shape) < checks.FEWEST_LEVELS:
         words = f"only {rows} row{'s' * (rows > 1)} and {columns} column{'s' * (columns > 1)} changed, too few for a null"
         return UpdateRank(None, None, None, False, words)
+    unit = checks.unit(D)
+    D = checks.divided(D, unit)
     nu = _levels(D)
-    return _exact(nu, D.shape) or _rounded(nu, D.shape, kept, grids) or _sparse(nu, D) or _noisy(D)
+    found = _exact(nu, D.shape) or _rounded(nu, D.shape, kept, grids, unit) or _sparse(nu, D) or _noisy(D)
+    return found if found.noise is None else replace(found, noise=unit * found.noise)
 
 
 def _levels(D):
@@ -211,9 +219,9 @@ def _exact(nu, shape):
     return UpdateRank(len(nu), 0.0, 0.0, True, f"exactly rank {len(nu)}, without noise")
 
 
-def _rounded(nu, shape, kept, grids):
+def _rounded(nu, shape, kept, grids, unit):
     """The rank of an update whose noise is that of rounding, or None."""
-    sums = [sum(part[k] for part in parts) for k, parts in zip(kept, _sums(grids), strict=True)]
+    sums = [sum(part[k] for part in parts) for k, parts in zip(kept, _sums(grids, unit), strict=True)]
     rounding = float(np.sqrt(np.sum(sums[0]) / np.prod(shape)))
     noise = fit_noise(nu, (max(shape), len(nu)), middle_levels(len(nu)))
     if not noise.sigma <= ROUNDED * rounding:
@@ -225,8 +233,13 @@ def _rounded(nu, shape, kept, grids):
     return UpdateRank(rank, level_pvalue(nu[-1], sigma, shape), rounding, True, f"all noise in it is the rounding of {dtype}")
 
 
-def _sums(grids):
-    return [found.row_sums for found in grids], [found.column_sums for found in grids]
+def _sums(grids, unit):
+    """Sums of the variances in squares of this unit."""
+    with np.errstate(over="ignore", under="ignore"):
+        factors = [np.square(np.float64(found.unit / unit)) for found in grids]
+        return [
+            [getattr(found, side) * f for found, f in zip(grids, factors, strict=True)] for side in ("row_sums", "column_sums")
+        ]
 
 
 def _sparse(nu, D):

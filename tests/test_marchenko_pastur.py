@@ -274,9 +274,9 @@ def test_noise_is_fitted_to_the_levels_of_a_window():
 @pytest.mark.parametrize(
     ("window", "message"),
     [
-        ([], "window must hold indices of levels, ascending"),
+        ([], "window must hold whole numbers"),
         ([3, 2], "window must hold indices of levels, ascending"),
-        ([0.5, 1.5], "window must hold indices of levels, ascending"),
+        ([0.5, 1.5], "window must hold whole numbers"),
         ([-1, 4], "window must hold indices from 0 to 49; got -1 to 4"),
         ([1, 50], "window must hold indices from 0 to 49; got 1 to 50"),
     ],

@@ -170,7 +170,7 @@ def test_polynomial_and_exact_law_agree_on_noise(n):
         (np.arange(100.0)[::-1], {}, "nu must be sorted in ascending order"),
         (np.full(100, np.nan), {}, "nu must be finite"),
         (np.eye(3), {}, "nu must be one-dimensional"),
-        (np.arange(100) * 1j, {}, "nu must be real; got dtype complex128"),
+        (np.arange(100) * 1j, {}, "nu must hold real numbers; got dtype complex128"),
         (np.ma.masked_array(np.arange(100.0), np.arange(100) == 7), {}, "nu must not be a masked array"),
     ],
 )
