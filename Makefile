@@ -19,8 +19,10 @@ EDITION ?= full
 STUDENT := _build/student
 # Where the edition is built.
 BUILT := $(if $(filter student,$(EDITION)),$(STUDENT)/)_build
-# What a chapter's result depends on besides its own text: the cache of executed chapters is dropped when this changes.
-INPUTS := $(shell find rmtlib studies -name '*.py' -o -name '*.csv' -o -name '*.html' | sort) requirements.txt paper.toml $(shell find data -type f ! -name README.md | sort)
+REQUIRED := requirements.txt requirements-models.txt $(if $(filter yes,$(LOCKED)),requirements-lock.txt requirements-lock-cuda.txt)
+# What a chapter's result depends on besides its own text: the cache of executed chapters is dropped when this changes, or what is
+# installed of the requirements.
+INPUTS := $(shell find rmtlib studies -name '*.py' -o -name '*.csv' -o -name '*.html' | sort) $(REQUIRED) paper.toml $(shell find data -type f ! -name README.md | sort)
 # Tests that need the built book.
 OF_THE_BOOK := $(addprefix tests/test_,$(addsuffix .py,book browser print student_edition))
 
@@ -32,7 +34,7 @@ help:  ## list the verbs
 
 install: $(INSTALLED)  ## create the virtual environment and install everything into it, from the lock where there is one (LOCKED=no: without it)
 
-$(INSTALLED): requirements.txt requirements-models.txt pyproject.toml $(if $(filter yes,$(LOCKED)),requirements-lock.txt requirements-lock-cuda.txt)
+$(INSTALLED): $(REQUIRED) pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 ifeq ($(LOCKED),yes)
 	awk '$(CPU_WHEEL)' requirements-lock.txt > $(VENV)/torch.txt
@@ -133,14 +135,15 @@ classroom: $(GRADING)/.installed  ## release and grade assignments: make classro
 	$(GRADING)/bin/python coursework/classroom.py $(if $(CLASS),"$(CLASS)") $(ARGS)
 
 # Grading needs neither torch nor TensorFlow nor Sphinx.
+FOR_CLASSES_FROM := requirements-classroom.txt $(if $(filter yes,$(LOCKED)),requirements-lock-classroom.txt)
 FOR_CLASSES := $(if $(filter yes,$(LOCKED)),$(HASHED) requirements-lock-classroom.txt,-m pip install --quiet -r requirements-classroom.txt)
 
-$(GRADING)/.installed: requirements-classroom.txt
+$(GRADING)/.installed: $(FOR_CLASSES_FROM)
 	test -x $(GRADING)/bin/python || $(PYTHON) -m venv $(GRADING)
 	$(GRADING)/bin/python $(FOR_CLASSES)
 	touch $@
 
-$(CLASSROOM): requirements-classroom.txt $(INSTALLED)
+$(CLASSROOM): $(FOR_CLASSES_FROM) $(INSTALLED)
 	$(BIN)/python $(FOR_CLASSES)
 	touch $@
 

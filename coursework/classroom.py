@@ -85,8 +85,8 @@ def grade_inbox(root: Path, book, conditions: grading.Conditions, processes: int
             rows[key].remarks = [*each.remarks, f"not graded: {error}"]
             continue
         digest = grading.digest(data, book.source(each.assignment), conditions)
-        old = record.get("/".join(key), {})
-        if old.get("digest") == digest:
+        old = record.get("/".join(key))
+        if old and old["digest"] == digest and has_its_grade(old, key, book):
             keys[key] = (each, old)
             continue
         keys[key] = (each, {"digest": digest})
@@ -119,13 +119,29 @@ def grade_inbox(root: Path, book, conditions: grading.Conditions, processes: int
     return result
 
 
-def read_record(file: Path) -> dict:
-    """What was graded before; nothing if there is no such file or it is damaged."""
+def read_record(file: Path) -> dict[str, dict]:
+    """What was graded before, without the entries that are damaged; nothing if there is no such file or all of it is damaged."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return {key: entry for key, entry in found.items() if is_whole(entry)} if isinstance(found, dict) else {}
+
+
+def is_whole(entry) -> bool:
+    """Whether an entry of the record has every field, and each of them its type."""
+    match entry:
+        case {"digest": str(), "remarks": [*remarks], "code": str() | None, "graded": bool()}:
+            return all(isinstance(remark, str) for remark in remarks)
+    return False
+
+
+def has_its_grade(entry: dict, key: tuple[str, str], book) -> bool:
+    """Whether the book has the grade that an entry of the record says was given; a file that got none needs none."""
+    try:
+        return not entry["graded"] or bool(book.score(*key))
+    except RefusedError:
+        return False
 
 
 def fill(row: tables.Row, each: inbox.Received, entry: dict, book) -> None:

@@ -1,4 +1,4 @@
-"""The registry of ``data/``: every file, its SHA-256 and the command that makes it.
+"""The registry of ``data/``: every file, its SHA-256 and the command that makes it, or that nothing does.
 
 ``python -m studies.registry`` writes it anew, from the root of the repository.
 """
@@ -16,12 +16,12 @@ UNLISTED = ("README.md", "registry.txt")
 
 
 def origin(path: Path) -> str:
-    """The command that makes one file of ``data/``."""
+    """The command that makes one file of ``data/``; of a text on which something is measured, that it stays as it is."""
     if path.parent.parent.name == "runs":
         config = json.loads((path.parent / "run.json").read_text())["config"]
         settings = config | {"run_name": path.parent.name}
         return "make run ARGS='" + " ".join(f"-p {key} {value}" for key, value in settings.items()) + "'"
-    return "make data"
+    return "kept as it is" if path.parent.name == "transformer" and path.suffix != ".csv" else "make data"
 
 
 def write_registry(data: Path) -> None:

@@ -15,7 +15,6 @@ from .transformer import ROLES, Encoder, embed, load_minilm, tokenise
 
 __all__ = ["damage", "measure_damage"]
 
-SENTENCES = 48
 NEIGHBOURS = 5
 NULL_TENTHS = (0, 4, 9)  # of the network of noise
 
@@ -25,7 +24,7 @@ def measure_damage() -> pd.DataFrame:
     encoder = load_minilm()
     if encoder is None:
         return pd.DataFrame()
-    tokens = tokenise(corpus(SENTENCES))
+    tokens = tokenise(corpus("damage"))
     trained = damage(encoder, tokens).assign(weights="trained")
     noise = damage(_with_noise(encoder, 0), tokens, deciles=NULL_TENTHS).assign(weights="noise")
     return pd.concat([trained, noise])

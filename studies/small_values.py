@@ -12,7 +12,6 @@ from tqdm import tqdm
 import rmtlib
 from rmtlib.runs import book_data
 
-from . import text
 from .energies import random_bands, tenths
 from .packages import minilm_weights
 from .sizes import profile_noise
@@ -20,9 +19,6 @@ from .transformer import ROLES, Encoder, embed, load_minilm, tokenise
 
 __all__ = ["corpus", "directions", "levels", "measure_directions", "measure_levels", "read"]
 
-ROOT = Path(__file__).parents[1]
-PAGES = ("chapters/*.md", "coursework/*.md", "*.md")
-SENTENCES = 1200  # for the moments of the activations
 COUNTS = {
     "outliers_below": "below",
     "outliers_below_biwhitened": "below_biwhitened",
@@ -33,11 +29,9 @@ COUNTS = {
 }
 
 
-def corpus(number: int) -> list[str]:
-    """So many sentences, half of them docstrings of the standard library and half of the book, as far as there are."""
-    files = sorted({file for pattern in PAGES for file in ROOT.glob(pattern)})
-    of_the_book = text.spread(text.pages(files), number // 2)
-    return text.spread(text.docstrings(), number - len(of_the_book)) + of_the_book
+def corpus(table: str) -> list[str]:
+    """The sentences on which ``"directions"`` or ``"damage"`` was measured: half of docstrings, half of the book as it was."""
+    return (book_data() / "transformer" / f"{table}.txt").read_text(encoding="utf-8").splitlines()
 
 
 def measure_levels() -> pd.DataFrame:
@@ -81,7 +75,7 @@ def levels(matrices: Mapping[str, np.ndarray], *, seed: int = 0) -> pd.DataFrame
 def measure_directions() -> pd.DataFrame:
     """`directions` of MiniLM on the `corpus`; no rows without the package that holds it."""
     encoder = load_minilm()
-    return pd.DataFrame() if encoder is None else directions(encoder, tokenise(corpus(SENTENCES)))
+    return pd.DataFrame() if encoder is None else directions(encoder, tokenise(corpus("directions")))
 
 
 def directions(encoder: Encoder, tokens: Sequence[Sequence[int]], *, draws: int = 1000, seed: int = 0) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Sentences of real text that everybody has: docstrings of the standard library, and the pages of this book."""
+"""Sentences of real text that everybody has: docstrings of the standard library."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
-__all__ = ["MODULES", "docstrings", "pages", "sentences", "spread"]
+__all__ = ["MODULES", "docstrings", "sentences", "spread"]
 
 MODULES = (
     "argparse asyncio calendar collections configparser contextlib csv datetime decimal difflib email.message fractions "
@@ -20,8 +19,6 @@ MODULES = (
 WORDS = (8, 50)  # the fewest and the most in a sentence
 BOUNDARY = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 PROSE = re.compile(r"[A-Z][A-Za-z0-9 ,;:()'’\"–—.!?%-]*[.!?]")
-FENCE = re.compile(r"^(`{3,}|:{3,})[^\n]*\n.*?^\1\s*$", re.MULTILINE | re.DOTALL)
-FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", re.DOTALL)
 
 
 def sentences(text: str) -> Iterator[str]:
@@ -36,12 +33,6 @@ def docstrings(modules: Iterable[str] = MODULES) -> list[str]:
     """Sentences of the docstrings of modules, their public functions and classes and the methods of these, each once."""
     found = (sentence for name in modules for text in _documented(importlib.import_module(name)) for sentence in sentences(text))
     return list(dict.fromkeys(found))
-
-
-def pages(files: Iterable[Path]) -> list[str]:
-    """Sentences of pages in Markdown, code, figures and exercises left out, each once."""
-    texts = (FENCE.sub("\n", FRONT_MATTER.sub("", Path(file).read_text())) for file in files)
-    return list(dict.fromkeys(sentence for text in texts for sentence in sentences(text)))
 
 
 def spread(texts: Sequence[str], number: int) -> list[str]:

@@ -326,6 +326,52 @@ def empty(tmp_path):
     return tmp_path
 
 
+def test_what_was_left_of_an_earlier_run_and_does_not_fit_is_graded_anew(empty, capsys):
+    import gradebook
+
+    def graded_anew():
+        capsys.readouterr()
+        (row,) = classroom.main([str(empty), "--without-isolation"])
+        new = re.search("1 notebooks in the inbox, (.+) new or changed", capsys.readouterr().out)[1]
+        return row.score, row.remarks, new
+
+    made_up.hand_in(empty, "right", "spacings", made_up.right("spacings"))
+    assert graded_anew() == (10, [], "1")
+    assert graded_anew() == (10, [], "0")
+    with gradebook.Gradebook(gradebook.Book(empty).course.coursedir.db_url) as grades:
+        grades.remove_submission("spacings", "right")
+    assert graded_anew() == (10, [], "1")
+    record = empty / classroom.RECORD
+    record.write_text(record.read_text().replace('"remarks"', '"remark"'))
+    assert graded_anew() == (10, [], "1")
+
+
+ENTRY = {"digest": "1", "remarks": ["late"], "code": None, "graded": True}
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        None,
+        [],
+        "graded",
+        *({name: value for name, value in ENTRY.items() if name != left} for left in ENTRY),
+        *(ENTRY | {name: 1} for name in ENTRY),
+        ENTRY | {"remarks": [1]},
+        ENTRY | {"remarks": "late"},
+    ],
+    ids=str,
+)
+def test_a_damaged_entry_of_the_record_is_passed_over(tmp_path, damaged):
+    file = tmp_path / classroom.RECORD
+    file.write_text(json.dumps({"a/spacings": damaged, "b/spacings": ENTRY}))
+    assert classroom.read_record(file) == {"b/spacings": ENTRY}
+    file.write_text(json.dumps(damaged))
+    assert classroom.read_record(file) == {}
+    file.write_text("{")
+    assert classroom.read_record(file) == {}
+
+
 def test_an_empty_class_has_empty_tables(empty):
     assert classroom.main([str(empty)]) == []
     assert (empty / "grades.csv").read_text().splitlines() == ["student,assignment,score,points,remarks"]

@@ -76,6 +76,28 @@ def test_uncommitted_ledgers_are_refused_and_left_alone(book):
     assert file.read_text() == LEDGER + "# mine\n"
 
 
+def write_second(book, code):
+    (book / "chapters" / "02_new.md").write_text(CHAPTER.partition("from rmtlib")[0] + code + "\n```\n")
+    return book / "chapters" / "02_new.claims.toml"
+
+
+def test_the_ledger_of_a_new_chapter_is_shown(book):
+    file = write_second(book, 'from rmtlib.claims import Claims\n\nClaims("02_new").record(count=3)')
+    done = run(book, "02_new")
+    assert done.returncode == 0, done.stderr
+    assert file.read_text().strip() == "[count]\nexpected = 3"
+    assert "+++ b/chapters/02_new.claims.toml" in done.stdout
+    assert "+[count]\n+expected = 3" in done.stdout
+
+
+@pytest.mark.parametrize(("code", "status"), [("1 / 0", 1), ("1 / 1", 0)], ids=["it fails", "it records nothing"])
+def test_no_ledger_is_left_of_a_new_chapter_that_has_none(book, code, status):
+    file = write_second(book, code)
+    assert run(book, "02_new").returncode == status
+    assert not file.exists()
+    assert run(book).returncode == 0
+
+
 def test_an_entry_that_nothing_records_is_named(book):
     file = book / "chapters" / "01_small.claims.toml"
     file.write_text(LEDGER + "\n[old]\nexpected = 1\n")

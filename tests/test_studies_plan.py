@@ -320,10 +320,13 @@ def test_the_registry_names_the_command_of_every_file(trained, tmp_path):
     keep(trained, tmp_path / "runs", tensors="all")
     (tmp_path / "README.md").touch()
     (tmp_path / "table.csv").write_text("a\n1\n")
+    (tmp_path / "transformer").mkdir()
+    (tmp_path / "transformer" / "table.txt").write_text("It is read.\n")
     write_registry(tmp_path)
     lines = (tmp_path / "registry.txt").read_text().splitlines()
     assert lines[0] == "# file sha256 origin"
-    *runs, table = lines[1:]
+    *runs, table, text = lines[1:]
+    assert text.endswith(" kept as it is")
     assert [line.split()[0] for line in runs] == [
         f"runs/{NAME}/{file}" for file in ("history.csv", "run.json", "weights.safetensors")
     ]

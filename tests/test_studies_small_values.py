@@ -1,5 +1,7 @@
 """What is measured at the small end of a transformer's levels, on a small one with random tensors."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from studies import small_damage, small_values
 from studies.small_damage import damage
 from studies.small_values import directions, levels
-from studies.transformer import ROLES, embed
+from studies.transformer import ROLES, embed, tokenise
 
 from .builders import small_encoder
 
@@ -167,10 +169,23 @@ def test_without_the_package_there_are_no_rows(monkeypatch):
         assert measure().empty
 
 
-def test_the_corpus_is_docstrings_and_pages():
-    found = small_values.corpus(40)
-    assert len(set(found)) == 40
-    assert all(isinstance(sentence, str) for sentence in found)
+def test_the_texts_are_those_that_were_measured():
+    """A part of both tables, measured again."""
+    encoder = small_values.load_minilm()
+    texts = tokenise(small_values.corpus("directions"))
+    found = directions(replace(encoder, blocks=1), texts, draws=2).set_index(["role", "about", "decile"])
+    kept = small_values.read("directions").query("block == 0").set_index(["role", "about", "decile"])
+    np.testing.assert_allclose(found["trained"], kept.loc[found.index, "trained"], rtol=2e-4)
+
+    changed = {}
+    for block in range(encoder.blocks):
+        U, nu, V = np.linalg.svd(encoder.matrix("query", block), full_matrices=False)
+        largest = len(nu) - 9 * len(nu) // 10
+        changed["query", block] = (U[:, largest:] * nu[largest:]) @ V[largest:]
+    texts = tokenise(small_values.corpus("damage"))
+    before, after = (embed(e, texts).astype(float) for e in (encoder, encoder.with_matrices(changed)))
+    kept = small_values.read("damage").query("role == 'query' and decile == 9 and weights == 'trained'")
+    assert 1 - np.mean(np.sum(before * after, axis=1)) == pytest.approx(kept["cost"].item(), rel=2e-4)
 
 
 def test_tables_of_the_book_are_those_of_minilm():

@@ -15,14 +15,6 @@ def test_sentences_are_prose_of_eight_to_fifty_words():
     assert list(text.sentences(page)) == [PROSE, OTHER]
 
 
-def test_pages_lose_code_figures_and_front_matter(tmp_path):
-    page = tmp_path / "page.md"
-    hidden = "This sentence stands inside of a directive and must not be found."
-    directive = f"````{{solution}} x\n{hidden}\n\n```python\n{hidden}\n```\n{hidden}\n````"
-    page.write_text(f"---\ntitle: {hidden}\n---\n\n{PROSE}\n\n{directive}\n\n{OTHER}\n\n{PROSE}\n")
-    assert text.pages([page]) == [PROSE, OTHER]
-
-
 def test_docstrings_are_those_of_a_modules_own_public_things(monkeypatch):
     module = types.ModuleType("speaking", f"Head of the module.\n\n{PROSE}")
 

@@ -31,6 +31,17 @@ def uncommitted() -> list[str]:
     return [line[3:] for line in lines]
 
 
+def difference() -> str:
+    """What the chapters' folder has that the last commit has not, new ledgers whole."""
+    diff = ["git", "--no-pager", "diff"]
+    changed = subprocess.run([*diff, "--", str(CHAPTERS)], capture_output=True, text=True, check=True).stdout
+    listed = ["git", "ls-files", "--others", "--exclude-standard", "--", f"{CHAPTERS}/*.claims.toml"]
+    for new in subprocess.run(listed, capture_output=True, text=True, check=True).stdout.splitlines():
+        whole = [*diff, "--no-index", "--", os.devnull, new]
+        changed += subprocess.run(whole, capture_output=True, text=True, check=False).stdout  # status 1: they differ
+    return changed
+
+
 def execute(chapter: str, folder: str) -> dict[str, dict]:
     """What the cells of a chapter record, by claim."""
     notebook = jupytext.read(CHAPTERS / f"{chapter}.md")
@@ -81,15 +92,21 @@ def main(names: list[str]) -> int:
         for chapter in names or known:
             print(f"{chapter} …", flush=True)
             file = CHAPTERS / f"{chapter}.claims.toml"
-            file.touch()
-            found = execute(chapter, folder)
-            text = file.read_text()
-            write_atomically(file, rewrite(text, found).encode())
+            new = not file.exists()
+            file.touch()  # a chapter cannot be executed without its ledger
+            try:
+                found = execute(chapter, folder)
+                text = file.read_text()
+            finally:
+                if new:
+                    file.unlink()
+            if found:
+                write_atomically(file, rewrite(text, found).encode())
             for id in tomlkit.parse(text):
                 if id not in found:
                     stale += 1
                     print(f"{file}: [{id}] is recorded by no cell: take it out", file=sys.stderr)
-    print(subprocess.run(["git", "--no-pager", "diff", "--", str(CHAPTERS)], capture_output=True, text=True, check=True).stdout)
+    print(difference())
     return min(stale, 1)
 
 
