@@ -1,7 +1,7 @@
 """Functions of libraries that solve an exercise by themselves, put out of reach while it is graded.
 
-The functions stay where they are and refuse to be called, under whatever name they were imported. Whoever copies the body of one
-has at least read it.
+The functions stay where they are and refuse to be called, under whatever name they were imported. It is no wall: a module that is
+loaded anew, inner functions and a new process get around it. Whoever does that, or copies the body of one, has at least read it.
 """
 
 import importlib
