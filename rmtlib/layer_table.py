@@ -40,7 +40,7 @@ def named_by_text(weights):
     Parameters
     ----------
     weights : mapping
-        Others than dictionaries, such as `rmtlib.Weights`, come back as they are.
+        Others than dictionaries, such as `rmtlib.Weights`, and dictionaries by texts come back as they are.
 
     Returns
     -------
@@ -56,7 +56,7 @@ def named_by_text(weights):
     >>> named_by_text({1: None, "head": None})
     {'1': None, 'head': None}
     """
-    if not isinstance(weights, dict):
+    if not isinstance(weights, dict) or all(isinstance(name, str) for name in weights):
         return weights
     named = {str(name): layer for name, layer in weights.items()}
     if len(named) < len(weights):

@@ -95,7 +95,7 @@ def test_regimes_of_different_numbers_of_networks_have_their_own_scatter():
         (lambda: end_tests({}), "layers must hold at least one"),
         (lambda: end_tests(networks(), vectors=31), r"at most half of the levels of every layer; \('rich', 0\) has 60, got 31"),
         (lambda: end_tests(networks(), vectors=0), "vectors must be an integer of at least 1"),
-        (lambda: end_tests(networks(), level=5), "level must be a number between 0 and 1; got 5"),
+        (lambda: end_tests(networks(), level=5), "level must be between 0 and 1; got 5"),
         (lambda: end_means(networks()["rich", 0].input, vectors=31), "vectors must be at most half of those tested, 60; got 31"),
         (lambda: end_means(networks()["rich", 0].input, vectors=0), "vectors must be an integer of at least 1"),
     ],

@@ -36,7 +36,7 @@ assert Path(rmtlib.__file__).with_name("py.typed").exists()
 def test_wheel_works_with_its_declared_dependencies_alone(tmp_path):
     source = tmp_path / "source"
     shutil.copytree(ROOT / "rmtlib", source / "rmtlib", ignore=shutil.ignore_patterns("__pycache__"))
-    for file in ("pyproject.toml", "PYPI.md", "LICENSE"):
+    for file in ("rmtlib_command.py", "pyproject.toml", "PYPI.md", "LICENSE"):
         shutil.copy(ROOT / file, source)
     pip_wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", tmp_path, source]
     subprocess.run(pip_wheel, check=True, cwd=tmp_path)

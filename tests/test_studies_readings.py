@@ -28,7 +28,7 @@ def runs(monkeypatch):
 
     def evidence(runs, layer, *, a, gaps):
         fast = set(runs.values()) == {0.004}
-        found = networks(seeds=2 if fast else 5, **({} if fast else {"rich": {"output_small": 0.6}}))
+        found = networks(seeds=3 if fast else 5, **({} if fast else {"rich": {"output_small": 0.6}}))
         missing = [regime for regime in ("rich", "typical", "lazy") if regime not in runs]
         parts = (getattr(found, name).drop(missing, level="regime") for name in ("accuracy", "gaps"))
         return readings.Evidence(found.trained.drop(missing, level="regime"), found.initial, *parts)
@@ -63,7 +63,7 @@ def test_a_reading_is_inconclusive_without_some_of_its_networks():
 def test_tables_have_a_row_or_a_column_for_each(runs):
     found = read_all({})
     accuracy = readings.accuracies(found)
-    assert accuracy.loc["four times the rate", "networks"] == "2, 2, 2"
+    assert accuracy.loc["four times the rate", "networks"] == "3, 3, 3"
     assert accuracy.loc["staircase", "networks"] == "5, 5, 0"
     assert accuracy.loc["paper"].tolist() == ["1, 1, 1", 52.7, 55.2, 50.4]
     verdicts = readings.verdicts_table(found)
@@ -84,7 +84,7 @@ def test_ends_are_those_of_the_evidence_with_the_scatter_of_noise(runs, monkeypa
     table = readings.ends(found)
     row = table.loc[("four times the rate", "rich", "small")]
     assert row[["as it is", "noise sizes", "total sizes"]].tolist() == pytest.approx([0.2, 0.2, 0.7])
-    assert row["sd"] == pytest.approx(1 / np.sqrt(12 * 30))
+    assert row["sd"] == pytest.approx(1 / np.sqrt(12 * 45))
     sizes = readings.sizes(found)
     assert sizes["small_as_is"] == pytest.approx(0.2)
     assert sizes["small_so"] == "direction"

@@ -190,9 +190,9 @@ def test_p_counts_the_synthetic_samples_that_fit_no_better():
     [
         (lambda x: hill(x, 0), "k must be whole numbers from 1 to 99, one less than there are levels; got 0"),
         (lambda x: hill(x, 100), "k must be whole numbers from 1 to 99"),
-        (lambda x: hill(x, 2.5), "k must be whole numbers from 1 to 99"),
-        (lambda x: hill(x, []), "k must be whole numbers from 1 to 99"),
-        (lambda x: hill(x, True), "k must be whole numbers from 1 to 99"),
+        (lambda x: hill(x, 2.5), "k must hold whole numbers; got"),
+        (lambda x: hill(x, []), "k must hold whole numbers; got"),
+        (lambda x: hill(x, True), "k must hold whole numbers; got"),
         (lambda x: hill(x[::-1], 5), "x must be sorted in ascending order"),
         (lambda x: hill(x - 2, 99), "x must be above 0 where it is used; level 99 from the top is -"),
         (lambda x: hill(np.ones(9), 5), "x has equal levels at its upper end"),
