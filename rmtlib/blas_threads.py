@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import Any
 
@@ -57,6 +57,8 @@ def one_thread() -> Generator[None]:
                 _limit.restore_original_limits()
 
 
-def one_thread_below(levels: int) -> AbstractContextManager[None]:
+@contextmanager
+def one_thread_below(levels: int) -> Generator[None]:
     """Keep BLAS to one thread if a decomposition into so many levels gains nothing by more."""
-    return one_thread() if levels <= ALONE_BELOW else nullcontext()
+    with one_thread() if levels <= ALONE_BELOW else nullcontext():
+        yield

@@ -40,7 +40,7 @@ def identity(name: str | tuple[str | None, str]) -> dict[str, str]:
 
 
 class GrowingTable(AbstractContextManager):
-    """Rows that are saved as they come in, by a thread of its own: the first at once, further ones within five seconds (`EVERY`).
+    """Rows that are saved as they come in, by a thread of its own: the first at once, others within five seconds (``EVERY``).
 
     Who adds a row does not wait for the file. When the block of a ``with`` ends, whatever ended it, all rows are saved.
 
