@@ -18,7 +18,6 @@ from . import free_bands, verdicts
 from .measured import FEW
 from .noise import power
 from .randomness import INDEPENDENT, exceeding
-from .sentences import together
 
 __all__ = ["alarms"]
 
@@ -113,7 +112,7 @@ def _criteria(noise, rng):
     def leads(*means):
         typical = rng.normal(0, SCATTER, SEEDS)
         found = (verdicts.interval(typical + mean - rng.normal(0, SCATTER, SEEDS)) for mean in means)
-        return together([verdicts.above(lead) for lead in found])
+        return verdicts.worst(verdicts.above(lead) for lead in found)
 
     def added(larger):
         """A trained layer of every network that is one more draw of noise plus update, or has larger lower levels."""

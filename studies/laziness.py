@@ -13,7 +13,6 @@ from rmtlib.runs import Run, find_runs, initial, load_run
 
 from . import verdicts
 from .regimes import RECIPE
-from .sentences import together
 
 __all__ = [
     "between",
@@ -173,7 +172,7 @@ def _equally_good(id, gaps):
     )
     few = [f"{alpha:g}" for alpha in words if gaps[alpha].borrowed]
     note = f"; fewer than three networks at α = {', '.join(few)}, scatter of α = 5" if few else ""
-    return Outcome(together(list(words.values())), says=f"gap in points {shown}{note}")
+    return Outcome(verdicts.worst(words.values()), says=f"gap in points {shown}{note}")
 
 
 def between(networks: pd.DataFrame) -> Outcome:
@@ -190,7 +189,7 @@ def between(networks: pd.DataFrame) -> Outcome:
     usual = {other: (accuracy[1.0] - accuracy[other]).dropna() for other in leads}
     found = {other: verdicts.interval(lead, others=usual[other]) for other, lead in leads.items()}
     return Outcome(
-        together([verdicts.above(lead) for lead in found.values()]),
+        verdicts.worst(verdicts.above(lead) for lead in found.values()),
         says=f"best on seed 0 is α = {best:g}; on the others it leads "
         + ", ".join(f"α = {o:g} by {x.words()}" for o, x in found.items()),
     )

@@ -18,7 +18,6 @@ from .exponents import recipe_of
 from .layers import LevelStatistics, fewest_levels, level_statistics
 from .measured import FEW
 from .randomness import spacings_none, variance_ratio
-from .sentences import together
 
 __all__ = [
     "PANELS",
@@ -212,7 +211,7 @@ def figure_outcomes(
 def _of_all(readings):
     if len(readings) == 1:
         return next(iter(readings.values()))
-    word = together([str(outcome.verdict) for outcome in readings.values()])
+    word = verdicts.worst(str(outcome.verdict) for outcome in readings.values())
     told = [f"{name}: {outcome.verdict}, {outcome.numbers['says']}" for name, outcome in readings.items()]
     return Outcome(word, says="; ".join(told))
 
@@ -284,7 +283,7 @@ def vectors_outcome(layers: Mapping[str, Sequence[rmtlib.LayerAnalysis]], space:
             f"{end.replace('_biwhitened', ' end without sizes')} {mean:.2f} ({word})" for end, (mean, word) in ends.items()
         )
         parts.append(f"{name}: {shown}")
-    return Outcome(together(words), says="; ".join(parts) + note)
+    return Outcome(verdicts.worst(words), says="; ".join(parts) + note)
 
 
 def numbers(

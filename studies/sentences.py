@@ -17,7 +17,7 @@ from .measured import FEW, MANY
 from .randomness import number_variance
 from .regimes import NUMBERS, PAPER_ACCURACY, Evidence
 
-__all__ = ["NEEDS", "SENTENCES", "accuracies", "ends_table", "figures", "judge", "outliers_table", "together", "verdicts_table"]
+__all__ = ["NEEDS", "SENTENCES", "accuracies", "ends_table", "figures", "judge", "outliers_table", "verdicts_table"]
 
 NEEDS = {
     "N1": ("lazy",),
@@ -256,16 +256,9 @@ def _c8(found, stated, space):
         values, others = (_difference(own.accuracy, "typical", other) for own in (found, stated))
         leads[other] = verdicts.interval(values, others=others)
     return Outcome(
-        together([verdicts.above(lead) for lead in leads.values()]),
+        verdicts.worst(verdicts.above(lead) for lead in leads.values()),
         says=", ".join(f"typical minus {other} {lead.words()}" for other, lead in leads.items()) + ", points",
     )
-
-
-def together(words: list[str]) -> str:
-    """Reproduced if all are, not reproduced if one is not."""
-    if all(word == "reproduced" for word in words):
-        return "reproduced"
-    return "not reproduced" if "not reproduced" in words else "inconclusive"
 
 
 def _e7(found, stated, space):

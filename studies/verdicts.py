@@ -283,6 +283,6 @@ def seeds_to_decide(values, bound: float, *, most: int = 1000) -> int | None:
 
 
 def worst(words: Iterable[str]) -> str:
-    """The worst of several verdicts: of what is refuted, undecided, untested, compatible and reproduced."""
+    """The worst of several verdicts: of what is refuted, undecided, untested, compatible and reproduced; undecided of none."""
     order = (REFUTED, INCONCLUSIVE, UNTESTED, COMPATIBLE, REPRODUCED)
-    return min(words, key=order.index)
+    return min(words, key=order.index, default=INCONCLUSIVE)

@@ -161,6 +161,8 @@ def test_the_number_of_seeds_that_decides():
 def test_the_worst_word_counts():
     assert verdicts.worst(["reproduced", "compatible"]) == "compatible"
     assert verdicts.worst(["inconclusive", "not reproduced", "reproduced"]) == "not reproduced"
+    assert verdicts.worst(["compatible", "compatible"]) == "compatible"
+    assert verdicts.worst([]) == "inconclusive"
 
 
 def test_margins_and_levels_are_those_of_the_paper_file():
