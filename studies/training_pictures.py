@@ -422,17 +422,21 @@ def levels(found: Mapping[str, tuple[LevelStatistics, LevelStatistics]], *, a: i
         ax.plot(end.L, end.number_variance, color=TRAINED, lw=1.8)
         ax.plot(end.L, rmtlib.laws.number_variance_goe(end.L), **EXACT)
         ax.plot(end.L, rmtlib.laws.number_variance_unfolded(end.L, a), **FILTERED)
-        ax.text(0.97, 0.38, "trained", color=TRAINED, fontsize=9, fontweight="bold", ha="right", transform=ax.transAxes)
-        ax.text(0.97, 0.27, "before training", color=INITIAL, fontsize=9, fontweight="bold", ha="right", transform=ax.transAxes)
+        ax.text(0.04, 0.96, "trained", color=TRAINED, fontsize=9, fontweight="bold", va="top", transform=ax.transAxes)
+        ax.text(0.04, 0.85, "before training", color=INITIAL, fontsize=9, fontweight="bold", va="top", transform=ax.transAxes)
         ax.text(0.97, 0.16, "dotted: exact law", fontsize=9, ha="right", transform=ax.transAxes)
         ax.text(0.97, 0.05, "dashed: filtered law", fontsize=9, ha="right", transform=ax.transAxes)
-        ax.set(xlabel="length $L$ (mean spacings)", ylabel=r"number variance $\Sigma^2$", xlim=(0, end.L[-1]), ylim=(0, None))
+        ax.set(xlabel="length $L$ (mean spacings)", ylabel=r"number variance $\Sigma^2$", xlim=(0, end.L[-1]))
+        ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
         ax.set_title(title, loc="left")
+        last = (
+            f"at {end.L[-1]:g} mean spacings {start.number_variance[-1]:.2f} before and {end.number_variance[-1]:.2f} after training, "
+            f"where the filtered law says {rmtlib.laws.number_variance_unfolded(end.L[-1], a):.2f} and the exact one "
+            f"{rmtlib.laws.number_variance_goe(end.L[-1]):.2f}"
+        )
         panels += [
-            drawing(left, alt=f"{title}: a histogram of {len(end.xi) - 1} spacings that follows the Wigner surmise."),
-            drawing(
-                right, alt=f"{title}: number variance before and after training, near the filtered law and below the exact one."
-            ),
+            drawing(left, alt=f"{title}: a histogram of {len(end.xi) - 1} spacings and the Wigner surmise."),
+            drawing(right, alt=f"{title}: number variance, {last}."),
         ]
     return side_by_side(*panels, across=2)
 
