@@ -429,10 +429,11 @@ def levels(found: Mapping[str, tuple[LevelStatistics, LevelStatistics]], *, a: i
         ax.set(xlabel="length $L$ (mean spacings)", ylabel=r"number variance $\Sigma^2$", xlim=(0, end.L[-1]))
         ax.set_ylim(0, 1.1 * ax.get_ylim()[1])
         ax.set_title(title, loc="left")
+        filtered = rmtlib.laws.number_variance_unfolded(end.L[-1], a)
+        exact = rmtlib.laws.number_variance_goe(end.L[-1])
         last = (
-            f"at {end.L[-1]:g} mean spacings {start.number_variance[-1]:.2f} before and {end.number_variance[-1]:.2f} after training, "
-            f"where the filtered law says {rmtlib.laws.number_variance_unfolded(end.L[-1], a):.2f} and the exact one "
-            f"{rmtlib.laws.number_variance_goe(end.L[-1]):.2f}"
+            f"{start.number_variance[-1]:.2f} before and {end.number_variance[-1]:.2f} after training at L = {end.L[-1]:g}, "
+            f"{filtered:.2f} by the filtered law and {exact:.2f} by the exact one"
         )
         panels += [
             drawing(left, alt=f"{title}: a histogram of {len(end.xi) - 1} spacings and the Wigner surmise."),
