@@ -22,6 +22,7 @@ from .randomness import spacings_none, variance_ratio
 __all__ = [
     "PANELS",
     "Panels",
+    "beside_update",
     "every_layer",
     "figure_outcomes",
     "finished",
@@ -34,6 +35,7 @@ __all__ = [
     "panels_of",
     "spacings_outcome",
     "variance_outcome",
+    "variance_table",
     "vectors_outcome",
 ]
 
@@ -67,6 +69,7 @@ class Panels:
 
 
 LONGEST = 20.0  # interval of the number variance, in mean spacings
+MIDDLE = (0.025, 0.975)
 TRAIN = "rmtlib run chapters/09_training.md -p dataset cifar10 -p epochs 100 -p network"
 MINI = Panels(
     "F1a2",
@@ -245,9 +248,60 @@ def variance_outcome(spectra: Sequence[np.ndarray], noise: np.ndarray, note: str
     """
     ratio = float(np.mean([variance_ratio(nu, a=a, longest=LONGEST) for nu in spectra]))
     word, smallest = verdicts.within_band(ratio, noise)
-    low, high = np.quantile(noise, (0.025, 0.975))
+    low, high = np.quantile(noise, MIDDLE)
     seen = f"a ratio larger by {100 * smallest:.0f} % would be seen every second time"
     return Outcome(word, says=f"{ratio:.2f} of the filtered law up to L = 20, noise {low:.2f} to {high:.2f}; {seen}{note}")
+
+
+def variance_table(
+    runs: Mapping[str, list[Run]], noise: Mapping[str, np.ndarray], *, a: int = 15, draws: int = 100, rng=0
+) -> pd.DataFrame:
+    """Number variance over its law, L from 1 to 20, of the matrices of figure 1, beside two nulls: noise, and noise with update.
+
+    The second null puts the layer's update on fresh noise in place of its initial matrix. Its spectra have the shape that
+    training gave to this one, and their levels know nothing of each other beyond that.
+
+    Parameters
+    ----------
+    runs : mapping of str to list of Run
+        From `finished`.
+    noise : mapping of str to array
+        From `noise_ratios`, by reading.
+    a : int
+        Half window of the unfolding.
+    draws : int
+        Of noise under the update.
+    rng : int or numpy.random.Generator
+
+    Returns
+    -------
+    pandas.DataFrame
+        By reading, means over its networks before and after training, and where the middle 95 % of both nulls begin and end.
+    """
+    rng = np.random.default_rng(rng)
+
+    def ratio(matrix):
+        return variance_ratio(rmtlib.spectrum(matrix, vectors=False).nu, a=a, longest=LONGEST)
+
+    rows = {}
+    for name, own in runs.items():
+        layer = panels_of(own).layer
+        pairs = [(initial_matrix(run, layer), rmtlib.load_weights(run)[layer].matrix) for run in own]
+        fresh = [
+            np.mean([ratio(rng.normal(0, before.std(), before.shape) + after - before) for before, after in pairs])
+            for _ in range(draws)
+        ]
+        means = [float(np.mean([ratio(matrix) for matrix in matrices])) for matrices in zip(*pairs, strict=True)]
+        rows[name] = [*means, *np.quantile(noise[name], MIDDLE), *np.quantile(fresh, MIDDLE)]
+    columns = ["before training", "trained", "noise from", "noise to", "update from", "update to"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def beside_update(table: pd.DataFrame) -> str:
+    """Whether the convolutions of a `variance_table` lie within the middle 95 % of fresh noise with their update, in words."""
+    found = table[table.index.str.startswith("minialexnet")]
+    within = found["trained"].between(found["update from"], found["update to"])
+    return " and ".join(f"{name} {'inside' if ok else 'outside'}" for name, ok in within.items())
 
 
 def layer_ends(layers: Iterable[rmtlib.LayerAnalysis], space: str = "output") -> dict[str, tuple[float, str]]:

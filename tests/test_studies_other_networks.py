@@ -27,6 +27,23 @@ def test_ends_are_means_over_networks():
     assert found["small_biwhitened"][0] == pytest.approx(without)
 
 
+def test_a_trained_layer_stands_beside_its_update_on_fresh_noise(monkeypatch):
+    """Levels at equal distances are far more rigid than noise, and stay so; the update alone does not know of them."""
+    W0 = rmtlib.ensembles.gaussian((150, 300), 0)
+    U, nu, Vt = np.linalg.svd(W0, full_matrices=False)
+    rigid = U * np.linspace(nu[0], nu[-1], len(nu)) @ Vt
+    for weights, word in ((W0 + 1e-9, "inside"), (rigid, "outside")):
+        monkeypatch.setattr(other_networks, "initial_matrix", lambda run, layer: W0)
+        monkeypatch.setattr(
+            other_networks.rmtlib, "load_weights", lambda run, weights=weights: {"conv2": SimpleNamespace(matrix=weights)}
+        )
+        runs = {"minialexnet3x3": [run("minialexnet3x3", 0, 30)]}
+        noise = {"minialexnet3x3": other_networks.noise_ratios(W0.shape, 1, draws=50)}
+        table = other_networks.variance_table(runs, noise, draws=50)
+        assert other_networks.beside_update(table) == f"minialexnet3x3 {word}"
+    assert table.loc["minialexnet3x3", "trained"] < 0.4 < table.loc["minialexnet3x3", "update from"]
+
+
 def run(network, seed, epochs, accuracy=0.7):
     recipe = f"epochs{epochs}" if epochs != 100 else ""
     name = "-".join(filter(None, [network, "cifar10", f"alpha1-seed{seed}", recipe]))
