@@ -14,8 +14,9 @@ from rmtlib.runs import Run, find_runs
 from rmtlib.tails import fit_power_law, noise_exponent
 
 from . import verdicts
+from .regimes import REGIMES
 
-__all__ = ["by_laziness", "correlations", "of_runs", "outcome", "recipe_of"]
+__all__ = ["between_recipes", "by_laziness", "correlations", "of_runs", "outcome", "recipe_of"]
 
 FEWEST = 4  # networks that a rank correlation is taken of
 STATED = 0.5  # correlation that should have been seen
@@ -98,6 +99,17 @@ def by_laziness(table: pd.DataFrame) -> str:
     """The rank correlations among networks of one laziness, one by one, in words."""
     groups = _groups(table, ["laziness"])
     told = [f"{_mean_correlation([_ranks(own)]):+.2f} at α = {own['laziness'].iloc[0]:g} ({len(own)} networks)" for own in groups]
+    return ", ".join(told)
+
+
+def between_recipes(table: pd.DataFrame, recipe: str, *, stated: str = "mlp512-cifar10") -> str:
+    """Mean exponent and accuracy of rich and of typical networks by the recipe as stated and by another, in words."""
+    columns = ["exponent", "test accuracy, %"]
+    means = table.groupby(["laziness", "recipe"])[columns].mean()
+    told = []
+    for regime in ("rich", "typical"):
+        of = means.loc[REGIMES[regime]]
+        told.append(f"{regime} " + " and ".join(f"{of.loc[stated, c]:.1f} to {of.loc[recipe, c]:.1f}" for c in columns) + " %")
     return ", ".join(told)
 
 

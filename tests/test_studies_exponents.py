@@ -37,6 +37,13 @@ def test_correlations_are_those_of_ranks_weighted_by_networks():
     assert exponents.by_laziness(table).startswith(f"{rank[0]:+.2f} at α = 0.5 (8 networks), ")
 
 
+def test_two_recipes_side_by_side_are_told_by_their_means():
+    columns = ["laziness", "recipe", "test accuracy, %", "exponent"]
+    rows = [(0.5, "a", 55.0, 3.0), (0.5, "a", 57.0, 3.2), (0.5, "b", 54.0, 2.4), (1.0, "a", 54.1, 5.2), (1.0, "b", 55.3, 2.7)]
+    told = exponents.between_recipes(pd.DataFrame([*rows, (5.0, "a", 1.0, 1.0)], columns=columns), "b", stated="a")
+    assert told == "rich 3.1 to 2.4 and 56.0 to 54.0 %, typical 5.2 to 2.7 and 54.1 to 55.3 %"
+
+
 def test_laziness_with_few_networks_counts_across_alone():
     table = pd.concat([networks(0, count=8), networks(0, count=3, rng=1).assign(laziness=9.0).head(3)])
     alone = exponents.correlations(networks(0, count=8), draws=20)
