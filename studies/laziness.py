@@ -129,7 +129,12 @@ def centred_numbers(stated: pd.DataFrame, centred: pd.DataFrame, layer: str = "d
 def in_full(networks: pd.DataFrame) -> str:
     """How many networks of each laziness were measured with the weights of all their layers, in words."""
     counts = networks.dropna(subset="logit_error").groupby("laziness").size()
-    return ", ".join(f"{count} network{'s' * (count > 1)} at α = {alpha:g}" for alpha, count in counts.items())
+    told = []
+    for count, own in counts.groupby(counts):
+        *others, last = (f"{alpha:g}" for alpha in own.index)
+        each = f"{', '.join(others)} and {last} each" if others else last
+        told.append(f"{count} network{'s' * (count > 1)} at α = {each}")
+    return ", ".join(told)
 
 
 def update_size(run: Run, layer: str = "dense2") -> float:
