@@ -132,8 +132,8 @@ def in_full(networks: pd.DataFrame) -> str:
     told = []
     for count, own in counts.groupby(counts):
         *others, last = (f"{alpha:g}" for alpha in own.index)
-        each = f"{', '.join(others)} and {last} each" if others else last
-        told.append(f"{count} network{'s' * (count > 1)} at α = {each}")
+        where = f"{', '.join(others)} and {last}" if others else last
+        told.append(f"{count} network{'s' * (count > 1)}{' each' * bool(others)} at α = {where}")
     return ", ".join(told)
 
 

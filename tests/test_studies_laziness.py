@@ -113,4 +113,4 @@ def test_networks_that_were_measured_in_full_are_told_by_their_laziness():
     first = table["laziness"].isin([0.5, 0.7])
     table.loc[first & (table["seed"] == 0), "logit_error"] = 0.3
     table.loc[table["laziness"] == 5.0, "logit_error"] = 0.4
-    assert laziness.in_full(table) == "1 network at α = 0.5 and 0.7 each, 2 networks at α = 5"
+    assert laziness.in_full(table) == "1 network each at α = 0.5 and 0.7, 2 networks at α = 5"
